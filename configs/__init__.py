@@ -1,0 +1,1 @@
+"""The Hydra configuration tree and the one place that composes it."""

@@ -1,0 +1,141 @@
+"""Turn a command line into a configuration: unknown keys and values get one line, a user's mistake exits with code 2."""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from latentsync.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parent
+
+
+def command(config_name: str, run: Callable[[DictConfig], None]) -> None:
+    """Run a Hydra entry point: `run` gets the composed configuration `configs/<config_name>.yaml` plus overrides.
+
+    A `UserError`, wherever it was raised, becomes one line on stderr and exit code 2; any other exception is a bug
+    and keeps its traceback. All of Hydra's own flags (`--multirun`, `--cfg job`, `--help`) work.
+    """
+    arguments = get_args_parser().parse_known_args(sys.argv[1:])[0]
+    try:
+        check_overrides(config_name, arguments.overrides, arguments.multirun)
+    except UserError as error:
+        _refuse(error)
+
+    def task(config: DictConfig) -> None:
+        try:
+            run(config)
+        except UserError as error:
+            _refuse(error)
+        except InstantiationException as error:
+            _refuse(_instantiation_mistake(error))
+        except OmegaConfBaseException as error:
+            _refuse(UserError(f"config: {error}"))
+
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
+
+
+def load_config(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
+    """Compose `configs/<config_name>.yaml` with `overrides` ("key=value") from Python. Raises UserError as above."""
+    overrides = list(overrides)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        try:
+            return compose(config_name, overrides=overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(config_name, error) from error
+
+
+def check_overrides(config_name: str, overrides: list[str], multirun: bool = False) -> None:
+    """Raise UserError if an override names an unknown key or option, with the nearest known one.
+
+    Lists of values ("key=1,2") are checked by Hydra itself when `multirun` is on, and refused when it is not.
+    """
+    if not overrides:
+        return
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(f"argument '{error.override}' is not of the form key=value (quote values with special "
+                        f"characters: 'key=\"a value\"')") from error
+    single = []
+    for text, override in zip(overrides, parsed):
+        key = override.key_or_group
+        if override.is_sweep_override():
+            if not multirun:
+                raise UserError(f"argument '{text}' gives several values; add --multirun to run them all")
+        elif key.split(".")[0].split("@")[0] != "hydra" and not key.startswith("hydra/"):
+            if override.is_add() and "." not in key and not (CONFIGS / key).is_dir():
+                raise _unknown_key(config_name, key)  # nothing would read it
+            single.append(text)
+    load_config(config_name, single)
+
+
+def _explain(config_name: str, error: Exception) -> UserError:
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(config_name, match[1])
+    if match := re.search(r"(?:Could not find|In '[^']+': Could not find) '([^']+)'", text):
+        group, _, name = match[1].rpartition("/")
+        known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+        return UserError(f"{group or 'config'}={name} is unknown{_nearest(name, known)}; known: {', '.join(known)}")
+    if match := re.search(r"Could not (?:append|override)[^'\"]*['\"]?([\w./@]+)", text):
+        return _unknown_key(config_name, match[1])
+    if match := re.search(r"Key '([^']+)' is not in struct", text):
+        return _unknown_key(config_name, match[1])
+    return UserError(f"config: {text}")
+
+
+def _unknown_key(config_name: str, key: str) -> UserError:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        known = sorted(_leaves(compose(config_name)))
+    tails = {name.rpartition(".")[2]: name for name in known}
+    close = difflib.get_close_matches(key, known, 1, 0.6)
+    if not close and (tail := difflib.get_close_matches(key.rpartition(".")[2], list(tails), 1, 0.6)):
+        close = [tails[tail[0]]]
+    return UserError(f"unknown key '{key}'" + (f"; the nearest known is '{close[0]}'" if close else ""))
+
+
+def _leaves(config: DictConfig, prefix: str = "") -> Iterable[str]:
+    for key in config:
+        name = f"{prefix}{key}"
+        yield name
+        child = None if OmegaConf.is_missing(config, key) else config._get_node(key)
+        if isinstance(child, DictConfig) and child._content is not None and not isinstance(child._content, str):
+            yield from _leaves(child, f"{name}.")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.4)
+    return f"; the nearest known is '{close[0]}'" if close else ""
+
+
+def _instantiation_mistake(error: InstantiationException) -> UserError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if cause.__cause__ is None:
+            break
+        cause = cause.__cause__
+    if isinstance(cause, (TypeError, ValueError)) or type(cause).__name__ == "MisconfigurationException":
+        key = re.search(r"full_key: (\S+)", str(error))
+        return UserError(f"config{f' {key[1]!r}' if key else ''}: {cause}")
+    raise error
+
+
+def _refuse(error: UserError | ConfigCompositionException) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,1 @@
+"""Metrics and the commands that score checkpoints and videos."""

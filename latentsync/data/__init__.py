@@ -1,0 +1,1 @@
+"""Training data: the sample contract, shards, windows of clips, the LightningDataModule, synthetic talking heads."""

@@ -1,0 +1,1 @@
+"""The diffusion arithmetic: schedule, noise, guidance and sampler."""

@@ -1,0 +1,66 @@
+"""From noise to latents: the reverse process with any diffusers scheduler."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentsync.diffusion.guidance import check_guidance_scale, guide, unconditional
+from latentsync.errors import UserError
+
+
+def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Start noise (B, C, F, h, w): one frame's noise repeated over the frames, as published; on the generator's device."""
+    batch, channels, num_frames, height, width = shape
+    noise = torch.randn((batch, channels, 1, height, width), generator=generator, device=generator.device)
+    return noise.expand(-1, -1, num_frames, -1, -1).contiguous()
+
+
+class Sampler:
+    """Runs a U-Net under a scheduler.
+
+    unet: called as unet(sample (B, 13, F, h, w), timestep, encoder_hidden_states). scheduler: any diffusers scheduler that
+    predicts noise, e.g. `NoiseSchedule.scheduler()`; its state belongs to one call at a time.
+    """
+
+    def __init__(self, unet: nn.Module, scheduler: Any) -> None:
+        self.unet, self.scheduler = unet, scheduler
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        noise: Tensor,
+        mask: Tensor,
+        masked: Tensor,
+        reference: Tensor,
+        audio_tokens: Tensor,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 1.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Clean latents (B, 4, F, h, w).
+
+        noise: start noise (B, 4, F, h, w), unit variance; mask: (B, 1, F, h, w); masked, reference: scaled latents
+        (B, 4, F, h, w); audio_tokens: (B, F, L, D). Guidance (0 to 10) costs a second pass and acts only above 1, as
+        published. progress(done, total) is called after every step. Raises UserError for arguments out of range.
+        """
+        check_guidance_scale(guidance_scale)
+        if num_inference_steps < 1:
+            raise UserError(f"num_inference_steps={num_inference_steps}: at least one step is needed")
+        guided = guidance_scale > 1
+        tokens = torch.cat([unconditional(audio_tokens), audio_tokens]) if guided else audio_tokens
+        fixed = torch.cat([mask.to(masked), masked, reference], dim=1)
+        self.scheduler.set_timesteps(num_inference_steps, device=noise.device)
+        latents = noise * self.scheduler.init_noise_sigma
+        for done, timestep in enumerate(self.scheduler.timesteps, 1):
+            sample = torch.cat([self.scheduler.scale_model_input(latents, timestep), fixed], dim=1)
+            if guided:
+                noise_uncond, noise_cond = self.unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
+                noise_pred = guide(noise_uncond, noise_cond, guidance_scale)
+            else:
+                noise_pred = self.unet(sample, timestep, tokens)
+            latents = self.scheduler.step(noise_pred, timestep, latents).prev_sample
+            if progress is not None:
+                progress(done, num_inference_steps)
+        return latents

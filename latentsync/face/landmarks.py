@@ -1,0 +1,219 @@
+"""Finding faces: who stands where, and the three points that alignment needs."""
+
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from latentsync.errors import UserError
+from latentsync.face.native_logs import held_back_stderr
+
+# MediaPipe's face mesh (478 points): outlines of both brows, and the nose from the end of its bridge to its tip and
+# wings, as they stand in the picture ("left" = smaller x in an unmirrored frontal view).
+_LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
+_RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+_NOSE = (195, 4, 48, 278)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame, in pixels of the image, x to the right and y down.
+
+    landmarks3: (3, 2) float64: centres of the left brow (smaller x), the right brow, the nose. box: (x0, y0, x1, y1).
+    mesh: (478, 2) float64 points of the whole face, or None where the finder has none.
+    """
+
+    landmarks3: np.ndarray
+    box: tuple[float, float, float, float]
+    mesh: np.ndarray | None = None
+
+    @property
+    def width(self) -> float:
+        """Of the box, in pixels."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        """Of the box, in pixels."""
+        return self.box[3] - self.box[1]
+
+
+class FaceFinder(Protocol):
+    """Anything that finds the faces of a video, frame after frame."""
+
+    def find(self, frame: np.ndarray, time: float) -> list[Face]:
+        """All faces of a frame, (H, W, 3) uint8 RGB, shown at `time` seconds; times grow within one video."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the video: the next frame is the first of another one."""
+        ...
+
+
+def select_largest(
+    faces: Iterable[Face],
+    min_width: float = 24,
+    min_height: float = 32,
+    min_aspect: float = 0.2,
+    max_aspect: float = 1.5,
+) -> Face | None:
+    """The face with the largest box, or None.
+
+    Boxes smaller than min_width × min_height pixels, or whose width / height is outside [min_aspect, max_aspect], do
+    not count. The published system asks for 50 × 80; the smaller default lets small pictures pass.
+    """
+    fitting = [
+        face
+        for face in faces
+        if face.width >= min_width
+        and face.height >= min_height
+        and min_aspect <= face.width / face.height <= max_aspect
+    ]
+    return max(fitting, key=lambda face: face.width * face.height, default=None)
+
+
+class GivenFaces:
+    """A finder that knows the faces beforehand, as for synthetic heads.
+
+    faces: for each frame of the video, in order, its faces, or one landmarks3 (3, 2) array for a single face. Raises
+    IndexError when more frames are asked for than were given.
+    """
+
+    def __init__(self, faces: Sequence[Sequence[Face] | np.ndarray]) -> None:
+        self._faces = [_as_faces(entry) for entry in faces]
+        self._next = 0
+
+    def find(self, frame: np.ndarray, time: float) -> list[Face]:
+        """The faces of the next frame; picture and time are not looked at."""
+        if self._next >= len(self._faces):
+            raise IndexError(f"faces of {len(self._faces)} frames were given, frame {self._next + 1} asks for more")
+        self._next += 1
+        return self._faces[self._next - 1]
+
+    def reset(self) -> None:
+        """Start again at the first frame."""
+        self._next = 0
+
+
+def _as_faces(entry: Sequence[Face] | np.ndarray) -> list[Face]:
+    if not isinstance(entry, np.ndarray):
+        return list(entry)
+    points = np.asarray(entry, dtype=np.float64)
+    if points.shape != (3, 2):
+        raise ValueError(f"landmarks3 must be (3, 2), not {points.shape}")
+    # A face is about twice as wide as its brows' centres are apart, and reaches as far below them as it is wide.
+    span = float(np.linalg.norm(points[1] - points[0]))
+    x, y = points[:2].mean(axis=0)
+    return [Face(points, (x - span, y - span / 2, x + span, y + 2 * span))]
+
+
+class MediaPipeFaceFinder:
+    """MediaPipe's face landmarker (Apache-2.0), following faces through a video.
+
+    model_path: the `face_landmarker.task` file. num_faces: at most so many a frame. min_confidence: of detection and
+    presence, 0 … 1. Raises UserError when the model file is missing or unusable, or when mediapipe cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path = "checkpoints/face_landmarker.task",
+        num_faces: int = 4,
+        min_confidence: float = 0.5,
+    ) -> None:
+        self.model_path = Path(model_path)
+        if not self.model_path.is_file():
+            raise UserError(
+                f"face landmarker model '{self.model_path}' is missing; "
+                "get it with: python -m latentsync.weights fetch face-landmarker"
+            )
+        self.num_faces = num_faces
+        self.min_confidence = min_confidence
+        self._landmarker: Any = None
+        self._warm = False
+        self._last_stamp = -1
+        self._mediapipe, self._vision = _import_mediapipe()
+        self._open()
+
+    def find(self, frame: np.ndarray, time: float) -> list[Face]:
+        """Faces of one frame, (H, W, 3) uint8 RGB; `time` in seconds must grow by 1 ms at least, until `reset()`."""
+        stamp = round(time * 1000)
+        if stamp <= self._last_stamp:
+            raise ValueError(f"time {time} s does not come after {self._last_stamp} ms; reset() before another video")
+        self._last_stamp = stamp
+        # mediapipe silently finds nothing in an array that is not contiguous.
+        image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+        # Its threads go on writing start-up warnings until the first picture is through.
+        with nullcontext() if self._warm else held_back_stderr():
+            found = self._landmarker.detect_for_video(image, stamp)
+        self._warm = True
+        size = np.array([frame.shape[1], frame.shape[0]], dtype=np.float64)
+        meshes = [np.array([(point.x, point.y) for point in points]) * size for points in found.face_landmarks]
+        return [face_from_mesh(mesh) for mesh in meshes]
+
+    def reset(self) -> None:
+        """Forget the video; the next frame may have any time."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Free the model; `reset` opens it again."""
+        if self._landmarker is not None:
+            self._finalizer()
+            self._landmarker = None
+
+    def _open(self) -> None:
+        vision = self._vision
+        options = vision.FaceLandmarkerOptions(
+            base_options=_base_options(self.model_path),
+            running_mode=vision.RunningMode.VIDEO,
+            num_faces=self.num_faces,
+            min_face_detection_confidence=self.min_confidence,
+            min_face_presence_confidence=self.min_confidence,
+        )
+        try:
+            with held_back_stderr():
+                self._landmarker = vision.FaceLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"face landmarker model '{self.model_path}' cannot be used ({error}); "
+                "get it again with: python -m latentsync.weights fetch face-landmarker"
+            ) from error
+        # Left to the interpreter's end, mediapipe's own clean-up runs too late and prints a traceback.
+        self._finalizer = weakref.finalize(self, self._landmarker.close)
+        self._warm = False
+        self._last_stamp = -1
+
+
+def face_from_mesh(mesh: np.ndarray) -> Face:
+    """A `Face` from MediaPipe's mesh, (468 or 478, 2) in pixels."""
+    brows = sorted(
+        (mesh[list(_LEFT_BROW)].mean(axis=0), mesh[list(_RIGHT_BROW)].mean(axis=0)), key=lambda point: point[0]
+    )
+    low, high = mesh.min(axis=0), mesh.max(axis=0)
+    return Face(
+        landmarks3=np.stack([*brows, mesh[list(_NOSE)].mean(axis=0)]),
+        box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+        mesh=mesh,
+    )
+
+
+def _import_mediapipe() -> tuple[Any, Any]:
+    """Load it when first needed: it takes a second and wants system libraries."""
+    try:
+        import mediapipe
+        from mediapipe.tasks.python import vision
+    except (ImportError, OSError) as error:
+        raise UserError(
+            f"face finder: mediapipe cannot be loaded ({error}); install it, and the system's libEGL and libGLESv2"
+        ) from error
+    return mediapipe, vision
+
+
+def _base_options(model_path: Path) -> Any:
+    from mediapipe.tasks.python import BaseOptions
+
+    return BaseOptions(model_asset_path=str(model_path), delegate=BaseOptions.Delegate.CPU)

@@ -1,0 +1,1 @@
+"""The losses of LatentSync and the objective that sums them."""

@@ -1,0 +1,1 @@
+"""Networks: the U-Net, SyncNet, and the encoders around them."""

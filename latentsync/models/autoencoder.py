@@ -1,0 +1,68 @@
+"""Frames to scaled latents and back, through a frozen diffusers AutoencoderKL."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from latentsync.errors import UserError
+
+
+class FrameAutoencoder(nn.Module):
+    """The VAE of a latent diffusion model, applied to each frame of a clip.
+
+    vae: AutoencoderKL; scaled latents are (z − shift_factor) · scaling_factor with both from its config
+    (0 and 0.18215 for Stable Diffusion 1.5). frames_per_batch: frames encoded or decoded at a time.
+    """
+
+    def __init__(self, vae: AutoencoderKL, frames_per_batch: int = 16) -> None:
+        super().__init__()
+        self.vae, self.frames_per_batch = vae, frames_per_batch
+        self.scale = float(vae.config["scaling_factor"])
+        self.shift = float(vae.config["shift_factor"] or 0.0)
+        self.gradient_checkpointing = False
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, frames_per_batch: int = 16) -> "FrameAutoencoder":
+        """Load a diffusers VAE folder (config.json and weights). Raises UserError if there is none."""
+        if not (Path(path) / "config.json").is_file():
+            raise UserError(f"autoencoder '{path}' is missing; get it with: python -m latentsync.weights fetch sd-vae-ft-mse")
+        return cls(AutoencoderKL.from_pretrained(path), frames_per_batch)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the decoder's activations, a chunk of frames at a time, in the backward pass."""
+        self.gradient_checkpointing = True
+
+    def encode(self, frames: Tensor, generator: torch.Generator | None = None, sample: bool = True) -> Tensor:
+        """Scaled latents (B, C, F, h, w) of frames (B, F, 3, H, W) in [-1, 1]: a posterior sample, or its mean."""
+        moments = torch.cat(self.moments(frames), dim=2)
+        return self.sample_moments(moments, generator, sample)
+
+    def moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (B, F, C, h, w) of the posterior, unscaled, of frames (B, F, 3, H, W) in [-1, 1]."""
+        chunks = frames.flatten(0, 1).split(self.frames_per_batch)
+        posteriors = [self.vae.encode(chunk.to(self.vae.dtype)).latent_dist for chunk in chunks]
+        mean = torch.cat([posterior.mean for posterior in posteriors]).unflatten(0, frames.shape[:2])
+        return mean, torch.cat([posterior.std for posterior in posteriors]).unflatten(0, frames.shape[:2])
+
+    def sample_moments(self, moments: Tensor, generator: torch.Generator | None = None, sample: bool = True) -> Tensor:
+        """Scaled latents (B, C, F, h, w) drawn from moments (B, F, 2C, h, w): means, then standard deviations."""
+        mean, std = moments.chunk(2, dim=2)
+        if sample:
+            mean = mean + std * torch.randn(std.shape, generator=generator, device=std.device, dtype=std.dtype)
+        return rearrange((mean - self.shift) * self.scale, "b f c h w -> b c f h w")
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Frames (B, F, 3, H, W), about [-1, 1], of scaled latents (B, C, F, h, w). Gradients flow to the latents."""
+        flat = rearrange(latents, "b c f h w -> (b f) c h w") / self.scale + self.shift
+        chunks = flat.to(self.vae.dtype).split(self.frames_per_batch)
+        frames = torch.cat([self._decode(chunk) for chunk in chunks])
+        return frames.unflatten(0, (latents.shape[0], latents.shape[2]))
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(lambda z: self.vae.decode(z).sample, latents, use_reentrant=False)
+        return self.vae.decode(latents).sample

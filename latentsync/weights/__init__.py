@@ -1,0 +1,1 @@
+"""Weights: find, fetch, verify, load, convert and export them."""
