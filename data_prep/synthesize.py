@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from tqdm import tqdm
 
+from configs.compose import command
 from latentsync import __version__
 from latentsync.data.articulation import FRAMES_PER_SECOND
 from latentsync.data.sample import ClipSample
@@ -142,3 +144,13 @@ def _check(
         raise UserError(f"num_identities={num_identities}: split {split!r} has 1 to {len(_SPLITS[split])}")
     if num_workers < 1:
         raise UserError(f"num_workers={num_workers}: give at least 1")
+
+
+def run(config: DictConfig) -> None:
+    """`python -m data_prep.synthesize output=…`"""
+    folder = synthesize(**config)
+    print(f"{config.num_clips} synthetic clips in {folder}")
+
+
+if __name__ == "__main__":
+    command("data_prep/synthesize", run)

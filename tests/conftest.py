@@ -7,6 +7,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Here and not beside the parity suite: only a conftest that pytest reads first may add options.
+    parser.addoption("--goldens", metavar="DIR", help="folder of goldens for tests/parity (default: tests/goldens)")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real clips, weights and goldens beside the checkout; tests that need it skip where it is absent."""

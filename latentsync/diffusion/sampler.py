@@ -11,7 +11,10 @@ from latentsync.errors import UserError
 
 
 def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Start noise (B, C, F, h, w): one frame's noise repeated over the frames, as published; on the generator's device."""
+    """Start noise: one frame's noise repeated over the frames, as published.
+
+    shape: (B, C, F, h, w). Returns that shape, float32, unit variance, on the generator's device.
+    """
     batch, channels, num_frames, height, width = shape
     noise = torch.randn((batch, channels, 1, height, width), generator=generator, device=generator.device)
     return noise.expand(-1, -1, num_frames, -1, -1).contiguous()
@@ -20,8 +23,8 @@ def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 class Sampler:
     """Runs a U-Net under a scheduler.
 
-    unet: called as unet(sample (B, 13, F, h, w), timestep, encoder_hidden_states). scheduler: any diffusers scheduler that
-    predicts noise, e.g. `NoiseSchedule.scheduler()`; its state belongs to one call at a time.
+    unet: called as unet(sample (B, 13, F, h, w), timestep, audio tokens (B, F, L, D)). scheduler: any diffusers
+    scheduler set to predict noise, e.g. `NoiseSchedule.scheduler()`; its state belongs to one call at a time.
     """
 
     def __init__(self, unet: nn.Module, scheduler: Any) -> None:
@@ -38,12 +41,14 @@ class Sampler:
         num_inference_steps: int = 20,
         guidance_scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Clean latents (B, 4, F, h, w).
+        """Clean latents (B, 4, F, h, w), in the dtype of `noise`; between the steps they are float32.
 
         noise: start noise (B, 4, F, h, w), unit variance; mask: (B, 1, F, h, w); masked, reference: scaled latents
         (B, 4, F, h, w); audio_tokens: (B, F, L, D). Guidance (0 to 10) costs a second pass and acts only above 1, as
-        published. progress(done, total) is called after every step. Raises UserError for arguments out of range.
+        published. progress(done, total) is called after every step. generator: for schedulers that add noise in their
+        steps; DDIM does not. Raises UserError for arguments out of range.
         """
         check_guidance_scale(guidance_scale)
         if num_inference_steps < 1:
@@ -52,15 +57,17 @@ class Sampler:
         tokens = torch.cat([unconditional(audio_tokens), audio_tokens]) if guided else audio_tokens
         fixed = torch.cat([mask.to(masked), masked, reference], dim=1)
         self.scheduler.set_timesteps(num_inference_steps, device=noise.device)
-        latents = noise * self.scheduler.init_noise_sigma
+        latents = noise.float() * self.scheduler.init_noise_sigma
+        randomness = {} if generator is None else {"generator": generator}
         for done, timestep in enumerate(self.scheduler.timesteps, 1):
-            sample = torch.cat([self.scheduler.scale_model_input(latents, timestep), fixed], dim=1)
+            noisy = self.scheduler.scale_model_input(latents, timestep).to(fixed.dtype)
+            sample = torch.cat([noisy, fixed], dim=1)  # (B, 13, F, h, w)
             if guided:
                 noise_uncond, noise_cond = self.unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
                 noise_pred = guide(noise_uncond, noise_cond, guidance_scale)
             else:
                 noise_pred = self.unet(sample, timestep, tokens)
-            latents = self.scheduler.step(noise_pred, timestep, latents).prev_sample
+            latents = self.scheduler.step(noise_pred.float(), timestep, latents, **randomness).prev_sample
             if progress is not None:
-                progress(done, num_inference_steps)
-        return latents
+                progress(done, len(self.scheduler.timesteps))
+        return latents.to(noise.dtype)

@@ -1,5 +1,7 @@
 """The noise schedule: how much of the clean latents is left at each timestep (DDPM/DDIM, Ho 2020, Song 2021)."""
 
+from collections.abc import Callable
+
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
@@ -10,26 +12,30 @@ from latentsync.errors import UserError
 class NoiseSchedule(nn.Module):
     """Scaled-linear betas: √β runs linearly from √beta_start to √beta_end over num_train_timesteps steps.
 
-    alphas_cumprod: (T,) float32, ᾱ_t = Π (1 − β).
+    alphas_cumprod: (T,), ᾱ_t = Π (1 − β), float32 whatever dtype the module around it is cast to. Raises UserError
+    for betas outside 0 … 1.
     """
 
-    def __init__(
-        self, num_train_timesteps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012
-    ) -> None:
+    alphas_cumprod: Tensor
+
+    def __init__(self, num_train_timesteps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> None:
         super().__init__()
-        if not 0 < beta_start <= beta_end < 1 or num_train_timesteps < 1:
-            raise UserError(f"schedule: needs 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}")
+        if not 0 < beta_start <= beta_end < 1:
+            raise UserError(
+                f"schedule: beta_start={beta_start} and beta_end={beta_end} must hold 0 < beta_start <= beta_end < 1"
+            )
+        if num_train_timesteps < 1:
+            raise UserError(f"schedule: num_train_timesteps={num_train_timesteps} must be at least 1")
         self.num_train_timesteps, self.beta_start, self.beta_end = num_train_timesteps, beta_start, beta_end
-        betas = torch.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps, dtype=torch.float32) ** 2
-        self.register_buffer("alphas_cumprod", torch.cumprod(1 - betas, dim=0), persistent=False)
+        self.register_buffer("alphas_cumprod", self._alphas_cumprod(), persistent=False)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """z_t = √ᾱ_t z_0 + √(1−ᾱ_t) ε  (DDPM, Eq. 4).
+        """z_t = √ᾱ_t z_0 + √(1−ᾱ_t) ε  (DDPM, Eq. 4), in float32.
 
-        latents, noise: (B, C, F, h, w); timesteps: (B,) int64 in [0, T).
+        latents, noise: (B, C, F, h, w); timesteps: (B,) int64 in [0, T). Returns the shape of `latents`.
         """
         signal, spread = self._at(timesteps, latents)
-        return signal * latents + spread * noise
+        return signal * latents.float() + spread * noise.float()
 
     def clean_estimate(self, noisy: Tensor, noise_pred: Tensor, timesteps: Tensor) -> Tensor:
         """One-step estimate of the clean latents, (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t  (DDIM, Eq. 12), in float32.
@@ -49,9 +55,23 @@ class NoiseSchedule(nn.Module):
             clip_sample=False,
             set_alpha_to_one=False,
             steps_offset=1,
+            timestep_spacing="leading",
             prediction_type="epsilon",
         )
 
+    def _alphas_cumprod(self) -> Tensor:
+        steps = self.num_train_timesteps
+        # On the CPU even where the default device is another: the table is computed, never loaded.
+        roots = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, steps, dtype=torch.float32, device="cpu")
+        return torch.cumprod(1 - roots**2, dim=0)
+
     def _at(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1−ᾱ_t), (B, 1, …) to go with `like`."""
         alphas = self.alphas_cumprod[timesteps].view(-1, *[1] * (like.ndim - 1))
         return alphas.sqrt(), (1 - alphas).sqrt()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "NoiseSchedule":
+        """Moves between devices, but stays float32: in bfloat16 ᾱ near 1 has no digits left."""
+        super()._apply(fn, recurse)
+        self.alphas_cumprod = self._alphas_cumprod().to(self.alphas_cumprod.device)
+        return self

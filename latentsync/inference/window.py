@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.diffusion.schedule import NoiseSchedule
@@ -37,7 +37,10 @@ class WindowGenerator:
     ) -> None:
         self.resolution, self.num_frames = resolution, num_frames
         self.device, self.dtype = torch.device(device), dtype
-        self.unet = unet.to(device=self.device, dtype=dtype).eval()
+        network: nn.Module = unet
+        if unet.dtype != dtype:  # diffusers warns at every cast, needed or not
+            network = network.to(dtype)
+        self.unet = network.to(self.device).eval()
         self.autoencoder = autoencoder.to(device=self.device, dtype=dtype).eval()
         self._sampler = Sampler(self.unet, (schedule or NoiseSchedule()).scheduler())
         self._keep = mouth_mask(resolution).to(self.device, dtype)  # (1, R, R)
@@ -96,7 +99,7 @@ class WindowGenerator:
 
     def _latent_mask(self, latents: Tensor) -> Tensor:
         """The mouth mask by nearest neighbour (every 8th pixel) at the size of `latents`, (1, 1, F, h, w)."""
-        small = torch.nn.functional.interpolate(self._keep[None], size=latents.shape[-2:])  # (1, 1, h, w)
+        small = nn.functional.interpolate(self._keep[None], size=latents.shape[-2:])  # (1, 1, h, w)
         return repeat(small, "1 1 h w -> 1 1 f h w", f=self.num_frames)
 
 

@@ -1,5 +1,6 @@
-"""LatentSync's U-Net: Stable Diffusion 1.5's, inflated over time and conditioned on audio (arXiv 2412.09262, Sec. 3)."""
+"""LatentSync's U-Net: Stable Diffusion 1.5's, inflated over time and conditioned on audio (arXiv 2412.09262)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,40 +9,33 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
-from latentsync.models.unet_blocks import ClipGroupNorm, DownBlock, LayerSettings, MidBlock, UpBlock
+from latentsync.models.temporal import MotionSettings
+from latentsync.models.unet_blocks import ClipGroupNorm, Condition, DownLevel, LayerSettings, MidLevel, UpLevel
 
-MOTION_DEFAULTS = {
-    "num_attention_heads": 8,
-    "num_transformer_block": 1,
-    "attention_block_types": ["Temporal_Self", "Temporal_Self"],
-    "temporal_position_encoding": True,
-    "temporal_position_encoding_max_len": 24,
-    "temporal_attention_dim_div": 1,
-    "zero_initialize": True,
-}
+# Keys of published configurations for which one value is known; any other is refused.
 ONLY_VALUES = {
     "act_fn": "silu",
     "add_audio_layer": True,
     "center_input_sample": False,
+    "downsample_padding": 1,
     "mid_block_type": "UNetMidBlock3DCrossAttn",
     "mid_block_scale_factor": 1,
     "motion_module_mid_block": False,
     "motion_module_type": "Vanilla",
     "resnet_time_scale_shift": "default",
 }
+VAE_FACTOR = 8  # pixels a latent pixel, to speak of resolutions in messages
 
 
-class UNet3DConditionModel(ModelMixin, ConfigMixin):
+class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own mixture
     """Predicts the noise in a clip's latents from audio, the masked clip and a reference clip.
 
-    The constructor takes the published configuration's keys; those with one supported value (`ONLY_VALUES`) are there
-    so that published configurations can be passed as they are, and any other value raises UserError.
-    attention_head_dim: the number of heads (Stable Diffusion 1.5's name for it). cross_attention_dim: width of the
-    audio tokens. motion_module_resolutions: downsampling factors (1, 2, 4, 8) at which temporal layers sit.
-    resolution: side in pixels of the faces it was trained on, if known; kept in config.json, not used here.
+    Takes a published configuration as it is; keys with one supported value (`ONLY_VALUES`) raise UserError for others.
+    Saves and loads as a diffusers model (`save_pretrained`, `from_pretrained`, `enable_gradient_checkpointing`).
     """
 
     _supports_gradient_checkpointing = True
@@ -49,150 +43,172 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        sample_size: int | None = None,
-        in_channels: int = 13,
-        out_channels: int = 4,
-        block_out_channels: list[int] = [320, 640, 1280, 1280],  # noqa: B006  (diffusers stores it; nobody changes it)
-        down_block_types: list[str] = [  # noqa: B006
-            "CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D",
-        ],  # fmt: skip
-        up_block_types: list[str] = [  # noqa: B006
-            "UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D",
-        ],  # fmt: skip
-        layers_per_block: int = 2,
-        attention_head_dim: int = 8,
-        cross_attention_dim: int = 384,
+        sample_size: int | None = None,                 # latents' side it was trained on; for information only
+        in_channels: int = 13,                          # noisy latents 4, mask 1, masked latents 4, reference latents 4
+        out_channels: int = 4,                          # predicted noise
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),  # width of each level, from full size down
+        down_block_types: tuple[str, ...] = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+        up_block_types: tuple[str, ...] = ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3,  # from the smallest size up
+        layers_per_block: int = 2,                      # residual blocks a level; one more on the way up
+        attention_head_dim: int = 8,                    # the NUMBER of heads: Stable Diffusion 1.5's name for it
+        cross_attention_dim: int = 384,                 # width of an audio token
         norm_num_groups: int = 32,
         norm_eps: float = 1e-5,
-        downsample_padding: int = 1,
-        flip_sin_to_cos: bool = True,
+        flip_sin_to_cos: bool = True,                   # order of the timestep's sinusoids
         freq_shift: int = 0,
-        use_motion_module: bool = True,
-        motion_module_resolutions: list[int] = [1, 2, 4, 8],  # noqa: B006
-        motion_module_decoder_only: bool = False,
+        use_motion_module: bool = True,                 # temporal layers …
+        motion_module_resolutions: tuple[int, ...] = (1, 2, 4, 8),  # … at these downsampling factors
+        motion_module_decoder_only: bool = False,       # … on the way up only
         motion_module_kwargs: dict[str, Any] | None = None,
-        resolution: int | None = None,
-        **only_values: Any,
-    ) -> None:
+        act_fn: str = "silu",                           # from here on: one supported value each
+        add_audio_layer: bool = True,
+        center_input_sample: bool = False,
+        downsample_padding: int = 1,
+        mid_block_type: str = "UNetMidBlock3DCrossAttn",
+        mid_block_scale_factor: float = 1,
+        motion_module_mid_block: bool = False,
+        motion_module_type: str = "Vanilla",
+        resnet_time_scale_shift: str = "default",
+        resolution: int | None = None,                  # pixels, of the faces it was trained on; for information only
+    ) -> None:  # fmt: skip
         super().__init__()
-        _check_only_values(only_values)
-        levels = len(block_out_channels)
-        if not len(down_block_types) == len(up_block_types) == levels:
-            raise UserError("U-Net: block_out_channels, down_block_types and up_block_types must be of one length")
-        first, time_embedding_dim = block_out_channels[0], block_out_channels[0] * 4
-        settings = LayerSettings(
-            time_embedding_dim, norm_num_groups, norm_eps, attention_head_dim, cross_attention_dim, motion=None
-        )
-        motion = _motion_arguments(motion_module_kwargs, norm_num_groups) if use_motion_module else None
+        _check_configuration(self.config)
+        num_levels = len(block_out_channels)
+        widths = list(block_out_channels)
+        time_embedding_dim = widths[0] * 4
+        plain = LayerSettings(time_embedding_dim, norm_num_groups, norm_eps, attention_head_dim, cross_attention_dim)
+        moving = replace(plain, motion=motion_settings(motion_module_kwargs or {}, norm_num_groups))
+        with_motion = [use_motion_module and 2**level in motion_module_resolutions for level in range(num_levels)]
 
-        self.conv_in = _zeroed(nn.Conv2d(in_channels, first, 3, padding=1))
-        self.time_proj = Timesteps(first, flip_sin_to_cos, freq_shift)
-        self.time_embedding = TimestepEmbedding(first, time_embedding_dim)
+        self.conv_in = _zeroed(nn.Conv2d(in_channels, widths[0], 3, padding=1))
+        self.time_proj = Timesteps(widths[0], flip_sin_to_cos, freq_shift)
+        self.time_embedding = TimestepEmbedding(widths[0], time_embedding_dim)
 
         self.down_blocks = nn.ModuleList()
-        skips = [first]
-        for level, (kind, width) in enumerate(zip(down_block_types, block_out_channels)):
-            last = level == levels - 1
-            here = motion if 2**level in motion_module_resolutions and not motion_module_decoder_only else None
+        skip_widths = [widths[0]]
+        for level, (kind, width) in enumerate(zip(down_block_types, widths)):
+            settings = moving if with_motion[level] and not motion_module_decoder_only else plain
+            last = level == num_levels - 1
+            padding = None if last else downsample_padding
             self.down_blocks.append(
-                DownBlock(
-                    skips[-1], width, layers_per_block, _has_attention(kind, "Down"),
-                    None if last else downsample_padding, replace(settings, motion=here),
-                )
-            )  # fmt: skip
-            skips += [width] * (layers_per_block + (not last))
+                DownLevel(skip_widths[-1], width, layers_per_block, kind.startswith("CrossAttn"), padding, settings)
+            )
+            skip_widths += [width] * (layers_per_block + (not last))
 
-        self.mid_block = MidBlock(block_out_channels[-1], settings)
+        self.mid_block = MidLevel(widths[-1], plain)
 
         self.up_blocks = nn.ModuleList()
-        before = block_out_channels[-1]
-        for level, (kind, width) in enumerate(zip(up_block_types, reversed(block_out_channels))):
-            here = motion if 2 ** (levels - 1 - level) in motion_module_resolutions else None
-            taken = [skips.pop() for _ in range(layers_per_block + 1)]
+        before = widths[-1]
+        for level, kind in zip(reversed(range(num_levels)), up_block_types):
+            settings = moving if with_motion[level] else plain
+            taken = [skip_widths.pop() for _ in range(layers_per_block + 1)]
             self.up_blocks.append(
-                UpBlock(
-                    before, width, taken, _has_attention(kind, "Up"), level < levels - 1, replace(settings, motion=here)
-                )
+                UpLevel(before, widths[level], taken, kind.startswith("CrossAttn"), level > 0, settings)
             )
-            before = width
+            before = widths[level]
 
-        self.conv_norm_out = ClipGroupNorm(norm_num_groups, first, norm_eps)
-        self.conv_out = _zeroed(nn.Conv2d(first, out_channels, 3, padding=1))
+        self.conv_norm_out = ClipGroupNorm(norm_num_groups, widths[0], norm_eps)
+        self.conv_out = _zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1))
 
-    def forward(self, sample: Tensor, timesteps: Tensor | int, encoder_hidden_states: Tensor) -> Tensor:
-        """Predicted noise (B, 4, F, h, w).
+    def forward(self, sample: Tensor, timesteps: Tensor | float, encoder_hidden_states: Tensor) -> Tensor:
+        """Predicted noise (B, 4, F, h, w), in the dtype of the weights.
 
-        sample: (B, 13, F, h, w): noisy latents, mask, masked latents, reference latents; timesteps: (B,) or one number, in
-        [0, 1000); encoder_hidden_states: audio tokens (B, F, L, D). Raises UserError for sizes that do not fit.
+        sample: (B, 13, F, h, w): noisy latents, mask, masked latents, reference latents; timesteps: (B,) or one number,
+        in [0, 1000); encoder_hidden_states: audio tokens (B, F, L, D). Raises UserError for sizes that do not fit.
         """
-        batch, channels, num_frames, height, width = sample.shape
-        self._check(sample, encoder_hidden_states)
+        self._check_inputs(sample, encoder_hidden_states)
+        batch, _, num_frames, _, _ = sample.shape
+        dtype = self.conv_in.weight.dtype
         timesteps = torch.as_tensor(timesteps, device=sample.device).expand(batch)
-        time_embedding = self.time_embedding(self.time_proj(timesteps).to(self.dtype))
-        time_embedding = time_embedding.repeat_interleave(num_frames, dim=0)  # (B·F, T)
-        tokens = encoder_hidden_states.flatten(0, 1)  # (B·F, L, D)
+        time_embedding = self.time_embedding(self.time_proj(timesteps).to(dtype))  # (B, T)
+        condition = Condition(F.silu(time_embedding), encoder_hidden_states.flatten(0, 1).to(dtype), num_frames)
 
-        hidden_states = self.conv_in(sample.transpose(1, 2).reshape(-1, channels, height, width))
+        hidden_states = self.conv_in(rearrange(sample.to(dtype), "b c f h w -> (b f) c h w"))
         skips = [hidden_states]
         for block in self.down_blocks:
-            hidden_states, outputs = block(hidden_states, time_embedding, tokens, num_frames)
+            hidden_states, outputs = block(hidden_states, condition)
             skips += outputs
-        hidden_states = self.mid_block(hidden_states, time_embedding, tokens, num_frames)
+        hidden_states = self.mid_block(hidden_states, condition)
         for block in self.up_blocks:
-            hidden_states = block(hidden_states, skips, time_embedding, tokens, num_frames)
+            hidden_states = block(hidden_states, skips, condition)
         hidden_states = self.conv_out(F.silu(self.conv_norm_out(hidden_states, num_frames)))
-        return hidden_states.unflatten(0, (batch, num_frames)).transpose(1, 2)
+        return rearrange(hidden_states, "(b f) c h w -> b c f h w", f=num_frames)
 
-    def _check(self, sample: Tensor, tokens: Tensor) -> None:
-        config, factor = self.config, 2 ** (len(self.down_blocks) - 1)
-        if sample.shape[1] != config["in_channels"]:
-            raise UserError(f"U-Net: {sample.shape[1]} input channels, but it takes {config['in_channels']}")
-        if sample.shape[3] % factor or sample.shape[4] % factor:
+    def _check_inputs(self, sample: Tensor, audio_tokens: Tensor) -> None:
+        if sample.ndim != 5 or sample.shape[1] != self.config["in_channels"]:
+            wanted = f"(B, {self.config['in_channels']}, F, h, w)"
+            raise UserError(f"U-Net: input of shape {tuple(sample.shape)}, it takes {wanted}; in_channels must fit")
+        batch, _, num_frames, height, width = sample.shape
+        factor = 2 ** (len(self.down_blocks) - 1)
+        if height % factor or width % factor:
             raise UserError(
-                f"U-Net: latents of {sample.shape[3]} x {sample.shape[4]} cannot be halved {len(self.down_blocks) - 1} times; "
-                f"choose a resolution divisible by {8 * factor}"
+                f"U-Net: latents of {height} × {width} cannot be halved {len(self.down_blocks) - 1} times; "
+                f"choose a resolution divisible by {VAE_FACTOR * factor}"
             )
-        if tokens.shape[-1] != config["cross_attention_dim"] or tokens.shape[:2] != (sample.shape[0], sample.shape[2]):
+        audio_width = self.config["cross_attention_dim"]
+        shape = audio_tokens.shape
+        if len(shape) != 4 or (*shape[:2], shape[3]) != (batch, num_frames, audio_width):
             raise UserError(
-                f"U-Net: audio tokens of shape {tuple(tokens.shape)}, wanted ({sample.shape[0]}, {sample.shape[2]}, L, "
-                f"{config['cross_attention_dim']}); is this the audio encoder that the U-Net was trained with?"
+                f"U-Net: audio tokens of shape {tuple(shape)}, it takes ({batch}, {num_frames}, L, "
+                f"{audio_width}); cross_attention_dim must be the audio encoder's width"
             )
+
+
+def motion_settings(given: Mapping[str, Any], norm_num_groups: int) -> MotionSettings:
+    """The temporal layers' settings from `motion_module_kwargs` of a published configuration. Raises UserError."""
+    known = {
+        "num_attention_heads": 8,
+        "num_transformer_block": 1,
+        "attention_block_types": ("Temporal_Self", "Temporal_Self"),
+        "temporal_position_encoding": True,
+        "temporal_position_encoding_max_len": 24,
+        "temporal_attention_dim_div": 1,
+        "zero_initialize": True,
+    }
+    if unknown := sorted(given.keys() - known.keys()):
+        raise UserError(f"U-Net: motion_module_kwargs has no key '{unknown[0]}'; known are {', '.join(known)}")
+    values: dict[str, Any] = {**known, **given}
+    if set(values["attention_block_types"]) != {"Temporal_Self"}:
+        kinds = list(values["attention_block_types"])
+        raise UserError(f"U-Net: attention_block_types={kinds} is not supported, only 'Temporal_Self' in any number")
+    if values["temporal_attention_dim_div"] != 1:
+        divisor = values["temporal_attention_dim_div"]
+        raise UserError(f"U-Net: temporal_attention_dim_div={divisor!r} is not supported, only 1")
+    return MotionSettings(
+        num_heads=values["num_attention_heads"],
+        num_blocks=values["num_transformer_block"],
+        num_attentions=len(values["attention_block_types"]),
+        norm_num_groups=norm_num_groups,
+        max_frames=values["temporal_position_encoding_max_len"] if values["temporal_position_encoding"] else None,
+        zero_initialize=values["zero_initialize"],
+    )
+
+
+def _check_configuration(config: Mapping[str, Any]) -> None:
+    for name, only in ONLY_VALUES.items():
+        if config[name] != only:
+            raise UserError(f"U-Net: {name}={config[name]!r} is not supported, only {only!r}")
+    widths = config["block_out_channels"]
+    for direction in ("Down", "Up"):
+        key = f"{direction.lower()}_block_types"
+        known = (f"{direction}Block3D", f"CrossAttn{direction}Block3D")
+        if len(config[key]) != len(widths):
+            raise UserError(f"U-Net: {key} has {len(config[key])} entries, block_out_channels {len(widths)}")
+        for kind in config[key]:
+            if kind not in known:
+                raise UserError(f"U-Net: {key} contains '{kind}'; known are {' and '.join(known)}")
+    divisors = {key: config[key] for key in ("norm_num_groups", "attention_head_dim")}
+    if config["use_motion_module"]:
+        divisors["num_attention_heads"] = (config["motion_module_kwargs"] or {}).get("num_attention_heads", 8)
+    for width in widths:
+        for key, divisor in divisors.items():
+            if width % divisor:
+                raise UserError(f"U-Net: block_out_channels contains {width}, not divisible by {key}={divisor}")
 
 
 def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with weights and bias 0, as the published U-Net starts."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
-
-
-def _has_attention(kind: str, direction: str) -> bool:
-    if kind not in (f"{direction}Block3D", f"CrossAttn{direction}Block3D"):
-        raise UserError(f"U-Net: unknown block type '{kind}'; known: {direction}Block3D, CrossAttn{direction}Block3D")
-    return kind.startswith("CrossAttn")
-
-
-def _check_only_values(given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if name not in ONLY_VALUES:
-            raise UserError(f"U-Net: unknown configuration key '{name}'")
-        if value != ONLY_VALUES[name]:
-            raise UserError(f"U-Net: {name}={value!r} is not supported, only {ONLY_VALUES[name]!r}")
-
-
-def _motion_arguments(given: dict[str, Any] | None, norm_num_groups: int) -> dict[str, Any]:
-    settings = {**MOTION_DEFAULTS, **(given or {})}
-    if unknown := settings.keys() - MOTION_DEFAULTS.keys():
-        raise UserError(f"U-Net: unknown motion_module_kwargs key '{sorted(unknown)[0]}'")
-    kinds = settings["attention_block_types"]
-    if any(kind != "Temporal_Self" for kind in kinds):
-        raise UserError(f"U-Net: attention_block_types={list(kinds)} is not supported, only Temporal_Self")
-    if settings["temporal_attention_dim_div"] != 1 or not settings["temporal_position_encoding"]:
-        raise UserError("U-Net: temporal layers without positions or with temporal_attention_dim_div other than 1 are not supported")
-    return {
-        "num_attention_heads": settings["num_attention_heads"],
-        "num_transformer_block": settings["num_transformer_block"],
-        "num_attentions": len(kinds),
-        "norm_num_groups": norm_num_groups,
-        "max_frames": settings["temporal_position_encoding_max_len"],
-        "zero_initialize": settings["zero_initialize"],
-    }

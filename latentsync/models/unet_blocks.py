@@ -1,9 +1,10 @@
-"""The blocks of the U-Net: residual layers, audio cross-attention, temporal layers, and the levels made of them.
+"""The blocks of the U-Net: residual layers, audio attention, temporal layers, and the levels made of them.
 
-Everything runs on (B·F, C, h, w): a frame is a picture, except in the group norms of the residual layers, whose statistics
-are over the frames of a clip as well, and in the temporal layers.
+Everything runs on (B·F, C, h, w): a frame is a picture, except in the group norms of the residual layers, whose
+statistics are over the frames of a clip as well, and in the temporal layers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,27 +13,38 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from einops import rearrange
 from torch import Tensor, nn
 
-from latentsync.models.temporal import MotionModule
+from latentsync.models.temporal import MotionModule, MotionSettings
 
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """What all layers of a U-Net share. motion: arguments of the temporal layers, or None where there are none."""
+    """What all layers of a level share. motion: None for a level without temporal layers."""
 
     time_embedding_dim: int
     norm_num_groups: int
     norm_eps: float
     num_heads: int
     cross_attention_dim: int
-    motion: dict | None
+    motion: MotionSettings | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What every layer is told about the clips.
+
+    time_embedding: (B, T), through its SiLU; audio_tokens: (B·F, L, D); num_frames: F.
+    """
+
+    time_embedding: Tensor
+    audio_tokens: Tensor
+    num_frames: int
 
 
 class ClipGroupNorm(nn.GroupNorm):
     """Group norm of (B·F, C, h, w) with statistics over the F frames of each clip."""
 
     def forward(self, hidden_states: Tensor, num_frames: int) -> Tensor:  # type: ignore[override]
-        if num_frames == 1:
-            return super().forward(hidden_states)
+        # The two copies cost a tenth of what statistics over a strided view cost (CPU, forward and backward).
         clips = rearrange(hidden_states, "(b f) c h w -> b c f h w", f=num_frames)
         return rearrange(super().forward(clips), "b c f h w -> (b f) c h w")
 
@@ -51,9 +63,10 @@ class ResnetBlock(nn.Module):
         self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, inputs: Tensor, time_embedding: Tensor, num_frames: int) -> Tensor:
-        """inputs (B·F, C, h, w); time_embedding (B·F, T)."""
+        """inputs: (B·F, C, h, w); time_embedding: (B, T), through its SiLU. Returns (B·F, out_channels, h, w)."""
         hidden_states = self.conv1(F.silu(self.norm1(inputs, num_frames)))
-        hidden_states = hidden_states + self.time_emb_proj(F.silu(time_embedding))[:, :, None, None]
+        time_shift = self.time_emb_proj(time_embedding).repeat_interleave(num_frames, dim=0)  # (B·F, C)
+        hidden_states = hidden_states + time_shift[:, :, None, None]
         hidden_states = self.conv2(F.silu(self.norm2(hidden_states, num_frames)))
         return hidden_states + (inputs if self.conv_shortcut is None else self.conv_shortcut(inputs))
 
@@ -63,12 +76,9 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
-        self.padding = padding
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        if self.padding == 0:
-            hidden_states = F.pad(hidden_states, (0, 1, 0, 1))
         return self.conv(hidden_states)
 
 
@@ -84,7 +94,7 @@ class Upsample(nn.Module):
 
 
 def audio_attention(channels: int, settings: LayerSettings) -> Transformer2DModel:
-    """Spatial self-attention and cross-attention to the audio tokens, as in Stable Diffusion 1.5."""
+    """Spatial self-attention and cross-attention to the audio tokens, frame by frame, as in Stable Diffusion 1.5."""
     return Transformer2DModel(
         num_attention_heads=settings.num_heads,
         attention_head_dim=channels // settings.num_heads,
@@ -94,94 +104,110 @@ def audio_attention(channels: int, settings: LayerSettings) -> Transformer2DMode
     )
 
 
-class LayeredBlock(nn.Module):
-    """Layers of residual block, attention (if any) and temporal layer (if any); the common part of all levels."""
+class Level(nn.Module):
+    """Layers of residual block, attention (if any) and temporal layer (if any); what all levels have in common."""
 
+    # Both are set by diffusers' `enable_gradient_checkpointing`.
     gradient_checkpointing = False
+    _gradient_checkpointing_func: Callable[..., Tensor]
 
     def __init__(self, widths: list[tuple[int, int]], attention: bool, settings: LayerSettings) -> None:
         """widths: (in, out) channels of each layer."""
         super().__init__()
         outputs = [width for _, width in widths]
-        if attention:
-            self.attentions = nn.ModuleList(audio_attention(width, settings) for width in outputs)
         self.resnets = nn.ModuleList(ResnetBlock(before, after, settings) for before, after in widths)
-        if settings.motion is not None:
-            self.motion_modules = nn.ModuleList(MotionModule(width, **settings.motion) for width in outputs)
+        self.attentions = nn.ModuleList(audio_attention(width, settings) for width in outputs if attention)
+        self.motion_modules = nn.ModuleList(
+            MotionModule(width, settings.motion) for width in outputs if settings.motion is not None
+        )
 
-    def layer(self, index: int, hidden_states: Tensor, time_embedding: Tensor, tokens: Tensor, num_frames: int) -> Tensor:
-        """Apply layer `index`."""
-        hidden_states = self._run(self.resnets[index], hidden_states, time_embedding, num_frames)
-        if hasattr(self, "attentions"):  # recomputes its own activations when checkpointing is on
-            hidden_states = self.attentions[index](hidden_states, encoder_hidden_states=tokens, return_dict=False)[0]
-        if hasattr(self, "motion_modules"):
-            hidden_states = self._run(self.motion_modules[index], hidden_states, num_frames)
+    def layer(self, index: int, hidden_states: Tensor, condition: Condition) -> Tensor:
+        """Residual block, attention and temporal layer number `index`."""
+        num_frames = condition.num_frames
+        hidden_states = self.run(self.resnets[index], hidden_states, condition.time_embedding, num_frames)
+        if self.attentions:
+            hidden_states = self.attend(index, hidden_states, condition)
+        if self.motion_modules:
+            hidden_states = self.run(self.motion_modules[index], hidden_states, num_frames)
         return hidden_states
 
-    def _run(self, module: nn.Module, *inputs: Tensor | int) -> Tensor:
+    def attend(self, index: int, hidden_states: Tensor, condition: Condition) -> Tensor:
+        """The attention of layer `index`; diffusers checkpoints it by itself."""
+        attention = self.attentions[index]
+        return attention(hidden_states, encoder_hidden_states=condition.audio_tokens, return_dict=False)[0]
+
+    def run(self, module: nn.Module, *inputs: Tensor | int) -> Tensor:
+        """module(*inputs), whose inner activations are computed again on the way back where checkpointing is on."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(module, *inputs)  # set by diffusers' ModelMixin
+            return self._gradient_checkpointing_func(module, *inputs)
         return module(*inputs)
 
 
-class DownBlock(LayeredBlock):
+class DownLevel(Level):
     """One level on the way down; hands its layers' outputs to the level opposite."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, num_layers: int, attention: bool, downsample_padding: int | None, settings: LayerSettings
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_layers: int,
+        attention: bool,
+        downsample_padding: int | None,
+        settings: LayerSettings,
     ) -> None:
-        """downsample_padding: of the strided convolution at the end, or None for no downsampling."""
+        """downsample_padding: of the strided convolution at the end; None = the size stays."""
         widths = [(in_channels if index == 0 else out_channels, out_channels) for index in range(num_layers)]
         super().__init__(widths, attention, settings)
-        if downsample_padding is not None:
-            self.downsamplers = nn.ModuleList([Downsample(out_channels, downsample_padding)])
+        samplers = [] if downsample_padding is None else [Downsample(out_channels, downsample_padding)]
+        self.downsamplers = nn.ModuleList(samplers)
 
-    def forward(self, hidden_states: Tensor, time_embedding: Tensor, tokens: Tensor, num_frames: int) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, hidden_states: Tensor, condition: Condition) -> tuple[Tensor, list[Tensor]]:
+        """Returns the output and everything that the way up will ask for, in order."""
         skips = []
         for index in range(len(self.resnets)):
-            hidden_states = self.layer(index, hidden_states, time_embedding, tokens, num_frames)
+            hidden_states = self.layer(index, hidden_states, condition)
             skips.append(hidden_states)
-        if hasattr(self, "downsamplers"):
-            hidden_states = self.downsamplers[0](hidden_states)
+        for downsample in self.downsamplers:
+            hidden_states = downsample(hidden_states)
             skips.append(hidden_states)
         return hidden_states, skips
 
 
-class UpBlock(LayeredBlock):
-    """One level on the way up; each layer takes one output of the level opposite."""
+class UpLevel(Level):
+    """One level on the way up; each layer takes one output of the way down."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, skip_channels: list[int], attention: bool, upsample: bool, settings: LayerSettings
+        self,
+        in_channels: int,
+        out_channels: int,
+        skip_channels: list[int],
+        attention: bool,
+        upsample: bool,
+        settings: LayerSettings,
     ) -> None:
-        """skip_channels: width of the tensors taken from the way down, in the order of the layers."""
-        widths = [
-            ((in_channels if index == 0 else out_channels) + skip, out_channels) for index, skip in enumerate(skip_channels)
-        ]
+        """skip_channels: widths of the tensors taken from the way down, in the order of the layers."""
+        before = [in_channels, *[out_channels] * (len(skip_channels) - 1)]
+        widths = [(inputs + skip, out_channels) for inputs, skip in zip(before, skip_channels)]
         super().__init__(widths, attention, settings)
-        if upsample:
-            self.upsamplers = nn.ModuleList([Upsample(out_channels)])
+        self.upsamplers = nn.ModuleList([Upsample(out_channels)] if upsample else [])
 
-    def forward(
-        self, hidden_states: Tensor, skips: list[Tensor], time_embedding: Tensor, tokens: Tensor, num_frames: int
-    ) -> Tensor:
-        """skips: all tensors of the way down that are left; those used here are taken off its end."""
+    def forward(self, hidden_states: Tensor, skips: list[Tensor], condition: Condition) -> Tensor:
+        """skips: what is left of the way down; what is used here is taken off its end."""
         for index in range(len(self.resnets)):
             hidden_states = torch.cat([hidden_states, skips.pop()], dim=1)
-            hidden_states = self.layer(index, hidden_states, time_embedding, tokens, num_frames)
-        if hasattr(self, "upsamplers"):
-            hidden_states = self.upsamplers[0](hidden_states)
+            hidden_states = self.layer(index, hidden_states, condition)
+        for upsample in self.upsamplers:
+            hidden_states = upsample(hidden_states)
         return hidden_states
 
 
-class MidBlock(nn.Module):
-    """Residual block → attention → residual block; no temporal layer."""
+class MidLevel(Level):
+    """The smallest size: residual block → attention → residual block; no temporal layer."""
 
     def __init__(self, channels: int, settings: LayerSettings) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList([audio_attention(channels, settings)])
-        self.resnets = nn.ModuleList(ResnetBlock(channels, channels, settings) for _ in range(2))
+        super().__init__([(channels, channels)], True, settings)
+        self.resnets.append(ResnetBlock(channels, channels, settings))
 
-    def forward(self, hidden_states: Tensor, time_embedding: Tensor, tokens: Tensor, num_frames: int) -> Tensor:
-        hidden_states = self.resnets[0](hidden_states, time_embedding, num_frames)
-        hidden_states = self.attentions[0](hidden_states, encoder_hidden_states=tokens, return_dict=False)[0]
-        return self.resnets[1](hidden_states, time_embedding, num_frames)
+    def forward(self, hidden_states: Tensor, condition: Condition) -> Tensor:
+        hidden_states = self.layer(0, hidden_states, condition)
+        return self.run(self.resnets[1], hidden_states, condition.time_embedding, condition.num_frames)

@@ -16,7 +16,7 @@ class AutoencoderModule(lightning.LightningModule):
     A batch is frames (B, 3, H, W) in [-1, 1].
     vae: diffusers AutoencoderKL. kl_weight: weight of the KL divergence, mean over latents.
     mouth_weight: extra weight of the lower half's middle, where lips and teeth are small but matter.
-    At the end of training `scaling_factor` and `shift_factor` are set from the moving moments of the latents, so that
+    At every validation `scaling_factor` and `shift_factor` are set from the moving moments of the latents, so that
     scaled latents have zero mean and unit variance.
     """
 
@@ -61,7 +61,7 @@ class AutoencoderModule(lightning.LightningModule):
         now = torch.stack([latents.mean(), latents.square().mean()]).float()
         self.latent_moments.lerp_(now, 0.01)
 
-    def on_train_end(self) -> None:
+    def on_validation_end(self) -> None:
         mean, square = self.latent_moments.tolist()
         self.vae.register_to_config(scaling_factor=(square - mean**2) ** -0.5, shift_factor=mean)
 

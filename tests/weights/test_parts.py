@@ -10,7 +10,15 @@ import torch
 from diffusers import AutoencoderKL
 
 from latentsync.errors import UserError
-from latentsync.weights.parts import OLD_ATTENTION, load_audio_encoder, load_autoencoder, modern_attention
+from latentsync.weights.export import export, export_module
+from latentsync.weights.parts import (
+    OLD_ATTENTION,
+    load_audio_encoder,
+    load_autoencoder,
+    load_syncnet,
+    load_video_encoder,
+    modern_attention,
+)
 
 
 @pytest.fixture
@@ -82,3 +90,26 @@ def test_whole_transformers_whisper_gives_its_encoder(goldens: Path, tmp_path: P
     torch.save(state, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"layers\.0\.fc1\.weight"):
         load_audio_encoder(tmp_path)
+
+
+def test_published_syncnet_loads_and_goes_back_bit_exactly(golden_state: Any, tmp_path: Path) -> None:
+    state = golden_state("stable_syncnet")
+    torch.save({"state_dict": state, "global_step": 8, "train_loss_list": [0.69]}, tmp_path / "syncnet.pt")
+    syncnet = load_syncnet(tmp_path / "syncnet.pt")
+    export_module(syncnet, tmp_path / "syncnet")
+    export(tmp_path / "syncnet", tmp_path / "back.pt")
+    back = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert back["state_dict"].keys() == state.keys()
+    assert all(torch.equal(back["state_dict"][key], value) for key, value in state.items())
+    assert "train_loss_list" in back
+    again = load_syncnet(tmp_path / "syncnet").state_dict()
+    assert all(torch.equal(again[key], value) for key, value in state.items())
+
+
+def test_published_videomae_gives_a_video_encoder(golden_state: Any, manifest: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"module": golden_state("trepa")}, tmp_path / "videomae.pth")
+    encoder = load_video_encoder(tmp_path / "videomae.pth", manifest["trepa"]["config"]).eval()
+    with torch.no_grad():
+        features = encoder(torch.rand(1, 16, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert features.shape == (1, 48)
+    assert torch.isfinite(features).all()
