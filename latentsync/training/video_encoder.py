@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import VideoMAEForPreTraining
 
 from latentsync.data.sample import ClipBatch
-from latentsync.models.video_encoder import prepare_frames
+from latentsync.models.video_encoder import VideoEncoder, prepare_frames, pretrained_encoder
 from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, optimizer_config
 from latentsync.training.randomness import step_generator
 
@@ -29,6 +29,11 @@ class VideoEncoderModule(lightning.LightningModule):
         super().__init__()
         self.videomae, self.mask_ratio, self.seed = videomae, mask_ratio, seed
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
+
+    @property
+    def video_encoder(self) -> VideoEncoder:
+        """What is left of the network when pre-training is over."""
+        return pretrained_encoder(self.videomae)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         return self._step("train", batch, step_generator(self, self.seed, batch_idx))

@@ -1,0 +1,56 @@
+"""The perceptual loss: LPIPS on the lower half of the face (Zhang et al. 2018; LatentSync, Eq. 4)."""
+
+import warnings
+from pathlib import Path
+
+import lpips
+from torch import Tensor, nn
+
+from latentsync.errors import UserError
+from latentsync.weights.load import load_state
+
+FETCH_NAMES = {"vgg": "lpips-vgg16", "alex": "lpips-alexnet", "squeeze": "lpips-squeezenet"}
+
+
+class PerceptualLoss(nn.Module):
+    """LPIPS with its published linear weights and a torchvision backbone loaded from a file.
+
+    net: "vgg" (published), "alex" or "squeeze". weights_path: the backbone's convolution part, torchvision key names
+    (`features.0.weight`, …), .safetensors or .pth. Raises UserError if the file is missing or does not fit.
+    """
+
+    def __init__(self, net: str = "vgg", weights_path: str | Path = "checkpoints/lpips/vgg16_features.safetensors") -> None:
+        super().__init__()
+        if net not in FETCH_NAMES:
+            raise UserError(f"perceptual loss: net='{net}' is unknown; known: {', '.join(FETCH_NAMES)}")
+        if not Path(weights_path).is_file():
+            raise UserError(
+                f"perceptual loss: backbone weights '{weights_path}' are missing; get them with: "
+                f"python -m latentsync.weights fetch {FETCH_NAMES[net]}"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchvision's deprecation of `pretrained`, which lpips still passes
+            self.lpips = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+        self._load_backbone(load_state(weights_path), str(weights_path))
+        self.lpips.eval().requires_grad_(False)
+
+    def _load_backbone(self, state: dict[str, Tensor], name: str) -> None:
+        """Fill lpips' slices, whose layers keep torchvision's numbers: slice1.0.weight is features.0.weight."""
+        own = {key: key.split(".", 1)[1] for key in self.lpips.net.state_dict()}
+        found = {key.removeprefix("features."): value.float() for key, value in state.items()}
+        if missing := sorted(set(own.values()) - set(found)):
+            raise UserError(f"perceptual loss: '{name}' lacks {len(missing)} tensors, the first is 'features.{missing[0]}'")
+        self.lpips.net.load_state_dict({key: found[number] for key, number in own.items()})
+
+    def train(self, mode: bool = True) -> "PerceptualLoss":
+        """Stays in evaluation mode: the network is frozen."""
+        return super().train(False)
+
+    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+        """LPIPS (N,) between pictures (N, 3, H, W) in [-1, 1]."""
+        return self.lpips(one, other).flatten()
+
+    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
+        """Mean LPIPS of the lower halves of decoded and true frames (B, F, 3, H, W) in [-1, 1]."""
+        lower = [video.flatten(0, 1)[..., video.shape[-2] // 2 :, :] for video in (decoded, frames)]
+        return self.distance(*lower).mean()

@@ -1,0 +1,77 @@
+"""Clips to one feature vector each, by a VideoMAE (Tong et al. 2022; TREPA uses VideoMAE v2 giant)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
+
+from latentsync.errors import UserError
+
+NORM_FILE = "final_norm.safetensors"
+
+
+class VideoEncoder(nn.Module):
+    """VideoMAE tokens, mean-pooled, then normed: features (B, D) of frames (B, F, 3, H, W) in [0, 1].
+
+    videomae: transformers VideoMAEModel with `use_mean_pooling`. final_norm: the LayerNorm after pooling, which
+    transformers keeps in its classifier and published checkpoints call fc_norm.
+    """
+
+    def __init__(self, videomae: VideoMAEModel, final_norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.videomae, self.final_norm = videomae, final_norm
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "VideoEncoder":
+        """Load what `save_pretrained` wrote. Raises UserError if it is not there."""
+        if not (Path(path) / "config.json").is_file() or not (Path(path) / NORM_FILE).is_file():
+            raise UserError(
+                f"objective.trepa: there is no video encoder in '{path}'; run `python -m latentsync.weights fetch "
+                "videomae-v2-giant`, or set model.objective.trepa=0"
+            )
+        videomae = VideoMAEModel.from_pretrained(path)
+        final_norm = nn.LayerNorm(videomae.config.hidden_size, eps=videomae.config.layer_norm_eps)
+        final_norm.load_state_dict(load_file(Path(path) / NORM_FILE))
+        return cls(videomae, final_norm)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json, model.safetensors and the final norm."""
+        self.videomae.save_pretrained(folder)
+        save_file(self.final_norm.state_dict(), Path(folder) / NORM_FILE)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute the transformer's activations in the backward pass."""
+        self.videomae.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Features (B, D). Raises UserError if F is not what the network was made for."""
+        wanted = self.videomae.config.num_frames
+        if frames.shape[1] != wanted:
+            raise UserError(f"the video encoder looks at {wanted} frames, the clips have {frames.shape[1]}: set num_frames")
+        tokens = self.videomae(prepare_frames(frames, self.videomae.config.image_size)).last_hidden_state
+        return self.final_norm(tokens.mean(dim=1))
+
+
+def prepare_frames(frames: Tensor, image_size: int) -> Tensor:
+    """Resize (B, F, 3, H, W) in [0, 1] to image_size² (bicubic, no antialias), clamped back to [0, 1], as published."""
+    if frames.shape[-2:] == (image_size, image_size):
+        return frames.clamp(0, 1)
+    resized = F.interpolate(frames.flatten(0, 1).float(), size=(image_size, image_size), mode="bicubic")
+    return rearrange(resized.clamp(0, 1), "(b f) c h w -> b f c h w", b=len(frames)).to(frames.dtype)
+
+
+def videomae_for_pretraining(**config: Any) -> VideoMAEForPreTraining:
+    """A new network for masked autoencoding; `config` are VideoMAEConfig's keys."""
+    return VideoMAEForPreTraining(VideoMAEConfig(use_mean_pooling=True, qv_bias=True, **config))
+
+
+def pretrained_encoder(network: VideoMAEForPreTraining) -> VideoEncoder:
+    """The encoder of a masked autoencoder (weights shared), with a final norm that only standardises."""
+    config = network.config
+    final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, dtype=torch.float32)
+    return VideoEncoder(network.videomae, final_norm)
