@@ -126,12 +126,16 @@ class StableSyncNet(ModelMixin, ConfigMixin):
         frames: (B, C·F, H/2, W), the lower halves of F frames folded into channels, in [-1, 1] (or latents);
         mel: (B, 1, 80, 52) for 16 frames. Raises UserError if the two embeddings differ in width for these sizes.
         """
-        # By attribute, diffusers would hand out the configuration's entry of the same name.
-        networks = self._modules
-        vision, audio = networks["visual_encoder"](frames), networks["audio_encoder"](mel)
+        vision, audio = self.visual_encoder(frames), self.audio_encoder(mel)
         if vision.shape != audio.shape:
             raise UserError(
                 f"SyncNet: frames {tuple(frames.shape)} give {vision.shape[1]} values, mel {tuple(mel.shape)} gives "
                 f"{audio.shape[1]}; check resolution, num_frames and downsample_factors"
             )
         return F.normalize(vision, dim=1), F.normalize(audio, dim=1)
+
+    def __getattr__(self, name: str) -> Any:
+        # The two networks bear the names of configuration entries, and diffusers would hand out the entries, also to
+        # its own `from_pretrained`.
+        modules = self.__dict__.get("_modules", {})
+        return modules[name] if name in modules else super().__getattr__(name)

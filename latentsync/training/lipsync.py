@@ -163,6 +163,11 @@ class LipSyncModule(lightning.LightningModule):
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if name.startswith("unet.")}
 
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Add the U-Net's configuration, so that the checkpoint says by itself what it is made for."""
+        config = {name: value for name, value in self.unet.config.items() if not name.startswith("_")}
+        checkpoint["unet_config"] = {name: list(v) if isinstance(v, tuple) else v for name, v in config.items()}
+
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Raise UserError if the checkpoint's U-Net is not this configuration's."""
         own = {f"unet.{name}": value.shape for name, value in self.unet.state_dict().items()}
