@@ -3,6 +3,11 @@ PYTHON ?= python3
 PY := .venv/bin/python
 export TOKENIZERS_PARALLELISM := false
 
+# A file of a step that failed does not count as made.
+.DELETE_ON_ERROR:
+# Nor are the steps between thrown away.
+.SECONDARY:
+
 .PHONY: env weights demo test lint clean
 
 env: .venv/ready
@@ -17,8 +22,50 @@ env: .venv/ready
 weights: env
 	@$(PY) -m latentsync.weights fetch face-landmarker lpips-vgg16
 
-demo: weights
-	@$(PY) -m eval.demo
+# The demo: every step is a command that can be typed alone. What is there already is kept; `rm -r runs/demo` starts anew.
+D := runs/demo
+TRAINED := $(D)/training/export/diffusion_pytorch_model.safetensors
+SPOKEN := $(D)/talk.mp4 $(D)/face.mp4
+
+demo: $(D)/contact_sheet.png $(SPOKEN)
+	@cat $(D)/evaluation/results.md
+	@echo
+	@echo "a clip that speaks another's words  $(D)/talk.mp4"
+	@echo "a picture that speaks               $(D)/face.mp4"
+	@echo "videos of the evaluation            $(D)/evaluation/clips"
+	@echo "contact sheet                       $(D)/contact_sheet.png"
+	@echo "loss plot                           $(D)/training/losses.png"
+
+$(D)/clips/train.done: | weights
+	$(PY) -m data_prep.synthesize output=$(D)/clips/train num_clips=24 seed=1 resume=true
+	@touch $@
+
+$(D)/clips/val.done: | weights
+	$(PY) -m data_prep.synthesize output=$(D)/clips/val num_clips=4 seed=1 split=held_out resume=true
+	@touch $@
+
+$(D)/shards/%.done: $(D)/clips/%.done
+	$(PY) -m data_prep.precompute input=$(D)/clips/$* output=$(D)/shards/$* audio_encoder=checkpoints/demo/audio_encoder resume=true
+	@touch $@
+
+$(TRAINED): $(D)/shards/train.done $(D)/shards/val.done
+	$(PY) train.py experiment=demo resume=$(if $(wildcard $(D)/training/checkpoints/last.ckpt),last,null)
+
+$(D)/evaluation/results.json: $(TRAINED)
+	$(PY) -m eval.lip_sync weights=$(D)/training/export output=$(D)/evaluation num_identities=3 seconds=1.92
+
+$(D)/contact_sheet.png: $(D)/evaluation/results.json
+	$(PY) -m eval.contact_sheet input=$(D)/evaluation/clips output=$@
+
+$(D)/sample/face.png: | weights
+	$(PY) -m data_prep.sample output=$(D)/sample picture=true
+
+$(D)/talk.mp4 $(D)/face.mp4: | $(TRAINED)
+$(D)/talk.mp4: $(D)/sample/face.png
+	$(PY) infer.py input=$(D)/sample/talk.mp4 audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=1
+
+$(D)/face.mp4: $(D)/sample/face.png
+	$(PY) infer.py input=$(D)/sample/face.png audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=1
 
 test: weights
 	$(PY) -m pytest

@@ -1,4 +1,4 @@
-"""Turn a command line into a configuration: unknown keys and values get one line, a user's mistake exits with code 2."""
+"""Turn a command line into a configuration: an unknown key or value gets one line and exit code 2."""
 
 import difflib
 import re
@@ -67,8 +67,10 @@ def check_overrides(config_name: str, overrides: list[str], multirun: bool = Fal
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
-        raise UserError(f"argument '{error.override}' is not of the form key=value (quote values with special "
-                        f"characters: 'key=\"a value\"')") from error
+        raise UserError(
+            f"argument '{error.override}' is not of the form key=value (quote values with special "
+            f"characters: 'key=\"a value\"')"
+        ) from error
     single = []
     for text, override in zip(overrides, parsed):
         key = override.key_or_group
@@ -110,7 +112,7 @@ def _unknown_key(config_name: str, key: str) -> UserError:
 
 def _leaves(config: DictConfig, prefix: str = "") -> Iterable[str]:
     for key in config:
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key!s}"
         yield name
         child = None if OmegaConf.is_missing(config, key) else config._get_node(key)
         if isinstance(child, DictConfig) and child._content is not None and not isinstance(child._content, str):

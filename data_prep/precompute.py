@@ -1,4 +1,4 @@
-"""Copies shards, adding to each clip what training would otherwise compute at every step: audio tokens, mel, latents."""
+"""Copies shards, adding to each clip what training would compute at every step: audio tokens, mel, latents."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: in
 
 def run(config: DictConfig) -> None:
     """`python -m data_prep.precompute input=… output=…`"""
-    counts = precompute(**config)
+    counts = precompute(**{str(key): value for key, value in config.items()})
     print(", ".join(f"{count} {reason}" for reason, count in counts.items()) + f"; shards in {config.output}")
 
 

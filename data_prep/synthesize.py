@@ -148,7 +148,7 @@ def _check(
 
 def run(config: DictConfig) -> None:
     """`python -m data_prep.synthesize output=…`"""
-    folder = synthesize(**config)
+    folder = synthesize(**{str(key): value for key, value in config.items()})
     print(f"{config.num_clips} synthetic clips in {folder}")
 
 

@@ -10,7 +10,7 @@ from latentsync.data.synthetic import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, dra
 
 
 class SyntheticFrames(Dataset):
-    """Item i: `frames_per_identity` random frames (N, 3, R, R) in [-1, 1] of one person, a new person for every item."""
+    """Item i: `frames_per_identity` random frames (N, 3, R, R) in [-1, 1] of one person, a new one for every item."""
 
     def __init__(self, identities: range, num_items: int, frames_per_identity: int, resolution: int, seed: int) -> None:
         self.identities, self.num_items, self.seed = identities, num_items, seed

@@ -1,4 +1,4 @@
-"""A loss of ours, not of the published system: the one-step clean latents against the true ones, where the mouth goes."""
+"""A loss of ours, not of the published system: one-step clean latents against the true ones, where the mouth goes."""
 
 from torch import Tensor, nn
 

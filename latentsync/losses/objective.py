@@ -83,6 +83,11 @@ class Objective(nn.Module):
         in_latents = "sync" in self.losses and self.losses["sync"].latent_space
         return bool({"perceptual", "trepa"} & self.weights.keys()) or ("sync" in self.weights and not in_latents)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of SyncNet and of TREPA's encoder, where there are any, in the backward pass."""
+        for name in self.weights.keys() & {"trepa", "sync"}:
+            self.losses[name].enable_gradient_checkpointing()  # type: ignore[operator]
+
     def forward(self, inputs: ObjectiveInputs) -> ObjectiveResult:
         """Evaluate every term. Raises UserError if frames are needed and the data have none."""
         if self.needs_pixels and inputs.frames is None:

@@ -19,7 +19,9 @@ class PerceptualLoss(nn.Module):
     (`features.0.weight`, …), .safetensors or .pth. Raises UserError if the file is missing or does not fit.
     """
 
-    def __init__(self, net: str = "vgg", weights_path: str | Path = "checkpoints/lpips/vgg16_features.safetensors") -> None:
+    def __init__(
+        self, net: str = "vgg", weights_path: str | Path = "checkpoints/lpips/vgg16_features.safetensors"
+    ) -> None:
         super().__init__()
         if net not in FETCH_NAMES:
             raise UserError(f"perceptual loss: net='{net}' is unknown; known: {', '.join(FETCH_NAMES)}")
@@ -39,7 +41,9 @@ class PerceptualLoss(nn.Module):
         own = {key: key.split(".", 1)[1] for key in self.lpips.net.state_dict()}
         found = {key.removeprefix("features."): value.float() for key, value in state.items()}
         if missing := sorted(set(own.values()) - set(found)):
-            raise UserError(f"perceptual loss: '{name}' lacks {len(missing)} tensors, the first is 'features.{missing[0]}'")
+            raise UserError(
+                f"perceptual loss: '{name}' lacks {len(missing)} tensors, the first is 'features.{missing[0]}'"
+            )
         self.lpips.net.load_state_dict({key: found[number] for key, number in own.items()})
 
     def train(self, mode: bool = True) -> "PerceptualLoss":

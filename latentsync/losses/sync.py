@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from latentsync.errors import UserError
 from latentsync.models.syncnet import StableSyncNet
+from latentsync.weights.parts import load_syncnet
 
 
 def syncnet_frames(frames: Tensor, syncnet: StableSyncNet) -> Tensor:
@@ -18,7 +19,9 @@ def syncnet_frames(frames: Tensor, syncnet: StableSyncNet) -> Tensor:
     """
     config = syncnet.config
     if frames.shape[1] != config["num_frames"]:
-        raise UserError(f"SyncNet looks at {config['num_frames']} frames, the clips have {frames.shape[1]}: set num_frames")
+        raise UserError(
+            f"SyncNet looks at {config['num_frames']} frames, the clips have {frames.shape[1]}: set num_frames"
+        )
     folded = rearrange(frames, "b f c h w -> b (f c) h w")
     if not config["latent_space"] and folded.shape[-1] != config["resolution"]:
         folded = F.interpolate(folded.float(), size=(config["resolution"],) * 2, mode="bicubic")
@@ -34,18 +37,25 @@ class SyncLoss(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "SyncLoss":
-        """With the SyncNet in the folder `path` (config.json and weights). Raises UserError if there is none."""
+        """With the SyncNet in the folder `path` (config.json and weights).
+
+        Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
+        """
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"objective.sync: there is no SyncNet in '{path}'; train one (experiment=demo_syncnet), run "
                 "`python -m latentsync.weights fetch stable-syncnet`, or set model.objective.sync=0"
             )
-        return cls(StableSyncNet.from_pretrained(path))
+        return cls(load_syncnet(path))
 
     @property
     def latent_space(self) -> bool:
         """Whether it looks at latents rather than at decoded frames."""
         return bool(self.syncnet.config["latent_space"])
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute SyncNet's activations in the backward pass."""
+        self.syncnet.enable_gradient_checkpointing()
 
     def train(self, mode: bool = True) -> "SyncLoss":
         """Stays in evaluation mode: the SyncNet is frozen."""

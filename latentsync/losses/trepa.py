@@ -21,6 +21,10 @@ class TrepaLoss(nn.Module):
         """With the video encoder in the folder `path`. Raises UserError if there is none."""
         return cls(VideoEncoder.from_pretrained(path))
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the encoder's activations in the backward pass."""
+        self.video_encoder.gradient_checkpointing_enable()
+
     def train(self, mode: bool = True) -> "TrepaLoss":
         """Stays in evaluation mode: the encoder is frozen."""
         return super().train(False)

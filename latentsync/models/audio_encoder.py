@@ -1,5 +1,6 @@
 """Speech to audio tokens: every hidden layer of a Whisper encoder, in windows around each video frame."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ class AudioEncoder(nn.Module):
     as the published system does, which leaves a seam every 30 s.
     """
 
+    mel_filters: Tensor
+
     def __init__(self, encoder: WhisperEncoder, piece_overlap_seconds: float = 4.0, pieces_per_batch: int = 4) -> None:
         super().__init__()
         if not 0 <= piece_overlap_seconds < PIECE_SECONDS / 2:
@@ -42,10 +45,17 @@ class AudioEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, piece_overlap_seconds: float = 4.0) -> "AudioEncoder":
-        """Load what `save_pretrained` wrote, or the encoder of a transformers Whisper folder. Raises UserError."""
+        """Load what `save_pretrained` wrote, or the encoder of a transformers Whisper folder, in float32.
+
+        Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
+        """
+        from latentsync.weights.parts import load_audio_encoder  # which imports this module
+
         if not (Path(path) / "config.json").is_file():
-            raise UserError(f"audio encoder '{path}' is missing; get it with: python -m latentsync.weights fetch whisper-tiny")
-        return cls(WhisperEncoder.from_pretrained(path), piece_overlap_seconds)
+            raise UserError(
+                f"audio encoder '{path}' is missing; get it with: python -m latentsync.weights fetch whisper-tiny"
+            )
+        return load_audio_encoder(path, piece_overlap_seconds=piece_overlap_seconds).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""
@@ -119,7 +129,7 @@ class AudioEncoder(nn.Module):
         while starts[-1] + length < num_steps:
             starts.append(starts[-1] + length - overlap)
         cuts = [0, *(start + overlap // 2 for start in starts[1:]), num_steps]
-        return starts, list(zip(cuts[:-1], cuts[1:]))
+        return starts, list(pairwise(cuts))
 
 
 def frame_tokens(hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:

@@ -27,10 +27,17 @@ class FrameAutoencoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, frames_per_batch: int = 16) -> "FrameAutoencoder":
-        """Load a diffusers VAE folder (config.json and weights). Raises UserError if there is none."""
+        """Load a diffusers VAE folder (config.json and weights), in float32.
+
+        Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
+        """
+        from latentsync.weights.parts import load_autoencoder  # which imports this module
+
         if not (Path(path) / "config.json").is_file():
-            raise UserError(f"autoencoder '{path}' is missing; get it with: python -m latentsync.weights fetch sd-vae-ft-mse")
-        return cls(AutoencoderKL.from_pretrained(path), frames_per_batch)
+            raise UserError(
+                f"autoencoder '{path}' is missing; get it with: python -m latentsync.weights fetch sd-vae-ft-mse"
+            )
+        return cls(load_autoencoder(path).vae.float(), frames_per_batch).eval()
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the decoder's activations, a chunk of frames at a time, in the backward pass."""
@@ -42,7 +49,7 @@ class FrameAutoencoder(nn.Module):
         return self.sample_moments(moments, generator, sample)
 
     def moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (B, F, C, h, w) of the posterior, unscaled, of frames (B, F, 3, H, W) in [-1, 1]."""
+        """Mean and deviation (B, F, C, h, w) of the unscaled posterior of frames (B, F, 3, H, W) in [-1, 1]."""
         chunks = frames.flatten(0, 1).split(self.frames_per_batch)
         posteriors = [self.vae.encode(chunk.to(self.vae.dtype)).latent_dist for chunk in chunks]
         mean = torch.cat([posterior.mean for posterior in posteriors]).unflatten(0, frames.shape[:2])

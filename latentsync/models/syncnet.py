@@ -1,7 +1,9 @@
 """StableSyncNet: do 16 frames and a stretch of sound belong together? (LatentSync, arXiv 2412.09262, Sec. 4)"""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import FeedForward
@@ -65,6 +67,10 @@ class SyncNetAttention(nn.Module):
 class SyncNetEncoder(nn.Module):
     """Pictures (B, in_channels, H, W) to embeddings (B, D), none of whose values is negative."""
 
+    # Both are set by diffusers' `enable_gradient_checkpointing`.
+    gradient_checkpointing = False
+    _gradient_checkpointing_func: Callable[..., Tensor]
+
     def __init__(
         self,
         in_channels: int,
@@ -90,7 +96,10 @@ class SyncNetEncoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         hidden_states = self.conv_in(pictures)
         for block in self.down_blocks:
-            hidden_states = block(hidden_states)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
+            else:
+                hidden_states = block(hidden_states)
         return F.relu(self.norm_out(hidden_states)).flatten(1)
 
 
@@ -101,6 +110,8 @@ class StableSyncNet(ModelMixin, ConfigMixin):
     published configurations. resolution: side of the face it was trained on, in pixels (or latents); num_frames: F;
     latent_space: whether it looks at latents; lower_half: whether at the lower half of the face only.
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(

@@ -2,6 +2,7 @@
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from latentsync.models.audio_encoder import AudioEncoder
@@ -45,5 +46,5 @@ class AudioEncoderModule(lightning.LightningModule):
             pair = torch.stack([predicted[..., index].flatten(), targets[..., index].flatten()])
             self.log(f"val/correlation_{name}", torch.corrcoef(pair)[0, 1], prog_bar=index == 0)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_config(self.parameters(), self.make_optimizer, self.make_lr_scheduler)

@@ -4,6 +4,7 @@ import lightning
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, optimizer_config
@@ -19,6 +20,8 @@ class AutoencoderModule(lightning.LightningModule):
     At every validation `scaling_factor` and `shift_factor` are set from the moving moments of the latents, so that
     scaled latents have zero mean and unit variance.
     """
+
+    latent_moments: Tensor
 
     def __init__(
         self,
@@ -65,5 +68,5 @@ class AutoencoderModule(lightning.LightningModule):
         mean, square = self.latent_moments.tolist()
         self.vae.register_to_config(scaling_factor=(square - mean**2) ** -0.5, shift_factor=mean)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_config(self.parameters(), self.make_optimizer, self.make_lr_scheduler)

@@ -1,10 +1,12 @@
 """The training objective of LatentSync as a LightningModule; stage 1 and stage 2 are two configurations of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import lightning
 import torch
 from einops import repeat
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from latentsync.data.sample import ClipBatch
@@ -49,6 +51,8 @@ class LipSyncModule(lightning.LightningModule):
     gradient_checkpointing: recompute U-Net and VAE-decoder activations in the backward pass.
     seed: of timesteps, noise and dropout; with the same seed a resumed run repeats the uninterrupted one.
     """
+
+    mouth_mask: Tensor
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class LipSyncModule(lightning.LightningModule):
             0, self.schedule.num_train_timesteps, (len(noise),), generator=generator, device=noise.device
         )
         noisy = self.schedule.add_noise(latents.target, noise, timesteps)
+        assert batch.audio_tokens is not None
         audio_tokens = self.drop_audio(batch.audio_tokens, generator)
         noise_pred = self.unet(latents.stack(noisy), timesteps, audio_tokens)
         clean_pred = self.schedule.clean_estimate(noisy, noise_pred, timesteps)
@@ -121,12 +126,15 @@ class LipSyncModule(lightning.LightningModule):
     def encode(self, batch: ClipBatch, generator: torch.Generator) -> ClipLatents:
         """Latents of target, masked target and reference: from the stored posterior moments if the shards have them."""
         if batch.target_moments is not None:
+            assert batch.masked_moments is not None
+            assert batch.reference_moments is not None
             target, masked, reference = (
                 self.autoencoder.sample_moments(moments, generator)
                 for moments in (batch.target_moments, batch.masked_moments, batch.reference_moments)
             )
         else:
-            assert batch.target is not None and batch.reference is not None
+            assert batch.target is not None
+            assert batch.reference is not None
             keep = self.mouth_mask.to(batch.target)
             target, masked, reference = (
                 self.autoencoder.encode(frames, generator)
@@ -141,7 +149,7 @@ class LipSyncModule(lightning.LightningModule):
         return repeat(mask, "1 1 h w -> b 1 f h w", b=batch, f=num_frames).to(latents)
 
     def drop_audio(self, audio_tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Zero the tokens (B, F, L, D) of a clip with probability `audio_dropout`: the unconditional input of guidance."""
+        """Zero the tokens (B, F, L, D) of a clip with probability `audio_dropout`: guidance's unconditional input."""
         if self.audio_dropout == 0:
             return audio_tokens
         draw = torch.rand(len(audio_tokens), generator=generator, device=audio_tokens.device)
@@ -155,10 +163,10 @@ class LipSyncModule(lightning.LightningModule):
             self.log(f"{stage}/{name}", value, batch_size=batch_size, sync_dist=distributed)
             self.log(f"{stage}/{name}_weighted", result.weighted[name], batch_size=batch_size, sync_dist=distributed)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_config(self.unet.parameters(), self.make_optimizer, self.make_lr_scheduler)
 
-    def state_dict(self, *args, **kwargs) -> dict:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The U-Net alone: the frozen networks are other people's files and are named in the configuration."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if name.startswith("unet.")}

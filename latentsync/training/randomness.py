@@ -1,4 +1,4 @@
-"""Random numbers of a training step as a function of seed, epoch, batch and rank, so that a resumed run repeats them."""
+"""Random numbers of a training step, a function of seed, epoch, batch and rank: a resumed run repeats them."""
 
 import lightning
 import numpy as np

@@ -3,6 +3,7 @@
 import lightning
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from latentsync.data.sample import ClipBatch
@@ -42,7 +43,8 @@ class SyncNetModule(lightning.LightningModule):
         self._step("val", batch, torch.Generator(self.device).manual_seed(self.seed + batch_idx))
 
     def _step(self, stage: str, batch: ClipBatch, generator: torch.Generator) -> Tensor:
-        assert batch.target is not None and batch.reference is not None
+        assert batch.target is not None
+        assert batch.reference is not None
         synced = torch.rand(len(batch.keys), generator=generator, device=self.device) < 0.5
         frames = torch.where(synced[:, None, None, None, None], batch.target, batch.reference)
         cosine = self.cosine(frames, batch.mel).float().clamp(0, 1)
@@ -53,5 +55,5 @@ class SyncNetModule(lightning.LightningModule):
         self.log_dict(values, prog_bar=True, batch_size=len(batch.keys), sync_dist=stage == "val")
         return loss
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_config(self.parameters(), self.make_optimizer, self.make_lr_scheduler)

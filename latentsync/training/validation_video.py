@@ -58,11 +58,14 @@ class ValidationVideo(Callback):
         if self.syncnet is not None:
             syncnet = self.syncnet.to(module.device)
             for name, frames in (("val/sync_score", generated), ("val/sync_score_true", batch.target)):
-                module.log(name, sync_score(syncnet, frames, batch.mel), batch_size=len(batch.keys), rank_zero_only=True)
+                module.log(
+                    name, sync_score(syncnet, frames, batch.mel), batch_size=len(batch.keys), rank_zero_only=True
+                )
 
     @torch.no_grad()
     def generate(self, module: LipSyncModule, batch: ClipBatch) -> Tensor:
         """Generated frames (B, F, 3, H, W) in [-1, 1] for a batch, by the sampler that inference uses."""
+        assert batch.audio_tokens is not None
         generator = torch.Generator(module.device).manual_seed(self.seed)
         latents = module.encode(batch, generator)
         sampler = Sampler(module.unet, module.schedule.scheduler())
@@ -75,7 +78,8 @@ class ValidationVideo(Callback):
 
     def write(self, module: LipSyncModule, batch: ClipBatch, generated: Tensor, path: Path) -> None:
         """The batch's clips side by side in four rows, one clip a column."""
-        assert batch.target is not None and batch.reference is not None
+        assert batch.target is not None
+        assert batch.reference is not None
         rows = [batch.target, batch.target * module.mouth_mask, generated, batch.reference]
         grid = rearrange(torch.stack(rows), "rows b f c h w -> f (rows h) (b w) c")
         frames = ((grid.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()

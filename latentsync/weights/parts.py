@@ -91,7 +91,8 @@ def load_syncnet(path: Path | str, config: Mapping[str, Any] | None = None) -> "
     if identify(state).kind != "stable-syncnet":
         raise UserError(f"SyncNet '{path}': {identify(state).kind} weights, not a StableSyncNet's")
     if config is None and path.is_dir():
-        config = {name: value for name, value in folder_config(path).items() if not name.startswith("_")}
+        told = folder_config(path).items()
+        config = {name: value for name, value in told if not name.startswith("_") and name != "global_step"}
     syncnet = StableSyncNet(**(syncnet_config(state) if config is None else config))
     load_strict(syncnet, state, f"SyncNet '{path}'")
     return syncnet

@@ -54,6 +54,7 @@ def features(articulation, wave: np.ndarray) -> np.ndarray:
     return np.concatenate([stacked, np.ones((len(stacked), 1))], axis=1)
 
 
+@pytest.mark.slow
 def test_opening_width_and_rounding_can_be_heard_by_a_linear_listener():
     """Ridge regression from log-mel, learned on 30 voices, tried on 8 that it never heard."""
     tracks = ("opening", "width", "rounding")

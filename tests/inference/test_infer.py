@@ -145,6 +145,7 @@ def test_a_mistake_on_the_command_line_exits_with_2_and_one_line(arguments: dict
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_leaves_nothing(arguments: dict, head: Head, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()

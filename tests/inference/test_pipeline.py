@@ -112,6 +112,7 @@ def test_without_any_face_there_is_one_line_and_no_file(networks: dict, head: He
     assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
 
 
+@pytest.mark.slow
 def test_longer_audio_plays_the_video_back_and_forth(lip_sync: LipSyncPipeline, head: Head, tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(longer(head.wave, 2))
     report = lip_sync(head.video, tmp_path / "long.wav", tmp_path / "out.mp4", num_inference_steps=1, seed=5)

@@ -54,9 +54,7 @@ def test_a_short_window_is_the_window_filled_up_with_its_last_frame(
     np.testing.assert_array_equal(short, filled[:5])
 
 
-def test_outside_the_mouth_mask_the_crop_comes_back_exactly(
-    generate: WindowGenerator, crops: list[np.ndarray]
-) -> None:
+def test_outside_the_mouth_mask_the_crop_comes_back_exactly(generate: WindowGenerator, crops: list[np.ndarray]) -> None:
     generated = run(generate, crops, tokens(16))
     kept = (mouth_mask(SIDE)[0] == 1).numpy()
     np.testing.assert_array_equal(generated[:, kept], np.stack(crops)[:, kept])
@@ -64,9 +62,7 @@ def test_outside_the_mouth_mask_the_crop_comes_back_exactly(
     assert (generated[:, hidden] != np.stack(crops)[:, hidden]).mean() > 0.9
 
 
-def test_a_window_repeats_itself_and_differs_from_the_next(
-    generate: WindowGenerator, crops: list[np.ndarray]
-) -> None:
+def test_a_window_repeats_itself_and_differs_from_the_next(generate: WindowGenerator, crops: list[np.ndarray]) -> None:
     same = run(generate, crops, tokens(16))
     np.testing.assert_array_equal(same, run(generate, crops, tokens(16)))
     assert (same != run(generate, crops, tokens(16), window=1)).any()  # each window draws its own posterior samples

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel, WhisperConfig, WhisperForConditionalGeneration, WhisperModel
 
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder, frame_tokens
@@ -92,6 +94,29 @@ def test_saved_encoder_loads_again(encoder: AudioEncoder, noise: Tensor, tmp_pat
     assert (loaded.hidden_size, loaded.num_layers, loaded.piece_overlap_seconds) == (16, 3, 2)
     with torch.inference_mode():
         assert torch.equal(loaded.hidden_states(noise[:RATE]), encoder.hidden_states(noise[:RATE]))
+
+
+@pytest.mark.parametrize("whole", [WhisperModel, WhisperForConditionalGeneration])
+def test_encoder_of_a_whole_whisper_is_the_one_in_the_file(whole: type[PreTrainedModel], tmp_path: Path) -> None:
+    config = WhisperConfig(
+        d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, decoder_layers=1,
+        decoder_attention_heads=2, decoder_ffn_dim=32, vocab_size=9, pad_token_id=0, decoder_start_token_id=1,
+    )  # fmt: skip
+    network = whole(config)
+    network.save_pretrained(tmp_path)
+    loaded = AudioEncoder.from_pretrained(tmp_path).encoder.state_dict()
+    expected = network.get_encoder().state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[key], expected[key]) for key in expected)
+
+
+def test_weights_that_lack_a_key_are_refused(encoder: AudioEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["layers.1.fc1.weight"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"1 missing \(layers\.1\.fc1\.weight\)"):
+        AudioEncoder.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("wave", [np.zeros(319, np.float32), np.zeros(0, np.float32), np.zeros((2, RATE), np.float32)])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentsync.data.synthetic import HELD_OUT_IDENTITIES, draw_clip
@@ -106,6 +107,19 @@ def test_saved_autoencoder_loads_again(autoencoder: FrameAutoencoder, frames: Te
 def test_missing_folder_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere.* fetch sd-vae-ft-mse"):
         FrameAutoencoder.from_pretrained(tmp_path / "nowhere")
+
+
+def test_weights_that_lack_a_key_are_refused(autoencoder: FrameAutoencoder, tmp_path: Path) -> None:
+    autoencoder.vae.save_pretrained(tmp_path)
+    file = tmp_path / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    del state["decoder.conv_in.weight"]
+    save_file(state, file)
+    with pytest.raises(UserError, match=r"1 missing \(decoder\.conv_in\.weight\)"):
+        FrameAutoencoder.from_pretrained(tmp_path)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged, truncated"):
+        FrameAutoencoder.from_pretrained(tmp_path)
 
 
 @torch.inference_mode()

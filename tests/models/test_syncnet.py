@@ -81,6 +81,23 @@ def test_every_weight_is_reached_by_the_gradient(inputs: tuple[Tensor, Tensor]) 
     assert [name for name, parameter in syncnet.named_parameters() if parameter.grad is None] == []
 
 
+def test_checkpointing_keeps_the_gradient_and_less_memory(inputs: tuple[Tensor, Tensor]) -> None:
+    gradients, kept = [], []
+    for checkpointing in (False, True):
+        syncnet, frames = small_syncnet(), inputs[0].clone().requires_grad_()
+        if checkpointing:
+            syncnet.enable_gradient_checkpointing()
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda value: sizes.append(value.numel()) or value, lambda v: v):  # noqa: B023
+            vision, audio = syncnet(frames, inputs[1])
+        (vision * audio).sum().backward()
+        gradients.append(frames.grad)
+        kept.append(sum(sizes))
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_saved_syncnet_loads_again(inputs: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     syncnet = small_syncnet(latent_space=False, lower_half=True)
     syncnet.save_pretrained(tmp_path)

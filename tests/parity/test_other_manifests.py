@@ -97,6 +97,7 @@ def test_every_committed_golden_is_known() -> None:
     assert GoldenFolder(COMMITTED).names(None) == []
 
 
+@pytest.mark.slow
 def test_command_line_takes_a_folder_and_reports_what_it_knew(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "others").path
     shutil.copy(COMMITTED / "formula.py", folder)
@@ -108,6 +109,7 @@ def test_command_line_takes_a_folder_and_reports_what_it_knew(tmp_path: Path) ->
     assert "3 passed" in result.stdout
 
 
+@pytest.mark.slow
 def test_folder_without_manifest_is_one_clear_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "tests/parity/test_parity_mel.py", "-p", "no:cacheprovider"]
     result = subprocess.run(
