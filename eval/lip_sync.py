@@ -4,8 +4,11 @@ The right opening of the mouth for every sound is known, and the opening in the 
 correlation says how well the lips follow the sound, and that with the source video's own mouth, how much they do not.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -20,11 +23,13 @@ from latentsync.data.synthetic import HELD_OUT_IDENTITIES, SyntheticClip, draw_c
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference import request
-from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.inference.progress import Progress
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames
 from latentsync.media.video_writer import VideoWriter
+
+if TYPE_CHECKING:
+    from latentsync.inference.pipeline import LipSyncPipeline
 
 _SOURCE_CRF = 8  # the source as good as lossless, so that what is lost is the output's one encode
 
@@ -58,8 +63,8 @@ def evaluate(pipeline: LipSyncPipeline, settings: Settings, folder: Path, progre
     clips = folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     pairs = draw_pairs(settings.num_identities, settings.seconds, pipeline.resolution, settings.seed)
-    bar = tqdm(total=sum(len(pair.source.frames) for pair in pairs), desc="lip sync", unit="frame", disable=not progress)
-    with bar:
+    total = sum(len(pair.source.frames) for pair in pairs)
+    with tqdm(total=total, desc="lip sync", unit="frame", disable=not progress) as bar:
         rows = []
         for index, pair in enumerate(pairs):
             bar.set_postfix_str(f"person {index + 1} of {len(pairs)}")
@@ -161,6 +166,9 @@ def run(config: DictConfig) -> None:
     folder = Path(config.output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output '{folder}': is a file; give a folder")
+
+    from latentsync.inference.pipeline import LipSyncPipeline  # here, so that a mistake is answered at once
+
     pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, GivenFaces([]))
     rows = evaluate(pipeline, settings, folder)
     write_results(rows, settings, folder)

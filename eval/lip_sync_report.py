@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,26 +118,25 @@ def write_results(rows: Sequence[Row], settings: Settings, folder: Path) -> None
     write_whole(folder / "results.md", (table(rows, settings) + "\n").encode())
 
 
-def _mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
-    def mean(read: Callable[[Scores], float]) -> float:
-        known = [read(score) for score in scores if not math.isnan(read(score))]
-        return float(np.mean(known)) if known else float("nan")
+def _mean_scores(scores: Sequence[Scores]) -> dict[str, float | None]:
+    leaks = [score.leak for score in scores if score.leak is not None]
+    return {
+        "driving": float(np.mean([score.driving for score in scores])),
+        "source": float(np.mean([score.source for score in scores])),
+        "leak": float(np.mean(leaks)) if leaks else None,
+    }
 
-    return {"driving": mean(lambda s: s.driving), "source": mean(lambda s: s.source), "leak": mean(lambda s: s.leak)}
 
-
-def _line(name: str, scores: dict[str, float], blend: float | None = None, mouth: float | None = None) -> str:
-    leak = "no pause" if math.isnan(scores["leak"]) else f"{100 * scores['leak']:.0f} %"
+def _line(name: str, scores: Mapping[str, float | None], blend: float | None = None, mouth: float | None = None) -> str:
+    leak = "no pause" if scores["leak"] is None else f"{100 * scores['leak']:.0f} %"
     decibels = " | ".join("" if value is None else f"{value:.1f} dB" for value in (blend, mouth))
     return f"| {name} | {scores['driving']:.3f} | {scores['source']:.3f} | {leak} | {decibels} |"
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: null and "inf"."""
+    """JSON knows no infinity: "inf"."""
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list):
         return [_finite(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
+    return str(value) if isinstance(value, float) and math.isinf(value) else value

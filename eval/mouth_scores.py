@@ -17,11 +17,11 @@ OPEN = 0.1
 @dataclass(frozen=True)
 class Scores:
     """driving, source: correlation (−1 … 1) of the measured opening with the truth of the driving speech, and of the
-    source video. leak: share of the pause's frames with an opening above `OPEN`, NaN without a pause."""
+    source video. leak: share of the pause's frames with an opening above `OPEN`, None without a pause."""
 
     driving: float
     source: float
-    leak: float
+    leak: float | None
 
 
 def align_frames(frames: Sequence[np.ndarray], landmarks3: np.ndarray, resolution: int) -> list[AlignedFace]:
@@ -36,7 +36,7 @@ def score_mouth(faces: Sequence[AlignedFace], driving: np.ndarray, source: np.nd
     return Scores(
         driving=correlation(opening, driving),
         source=correlation(opening, source),
-        leak=float((opening[pause] > OPEN).mean()) if pause.any() else float("nan"),
+        leak=float((opening[pause] > OPEN).mean()) if pause.any() else None,
     )
 
 

@@ -48,7 +48,7 @@ class LipSyncModule(lightning.LightningModule):
         contain one of `trainable` (["all"] for everything); everything else is frozen and stays out of checkpoints.
     resolution: side of the face crops in pixels. mixed_noise_alpha: α of the noise shared over frames (1 as published).
     audio_dropout: probability to zero a clip's audio tokens, so that guidance > 1 means something (0 as published).
-    gradient_checkpointing: recompute U-Net and VAE-decoder activations in the backward pass.
+    gradient_checkpointing: recompute the activations of U-Net, VAE decoder, SyncNet and video encoder.
     seed: of timesteps, noise and dropout; with the same seed a resumed run repeats the uninterrupted one.
     """
 
@@ -78,6 +78,7 @@ class LipSyncModule(lightning.LightningModule):
         if gradient_checkpointing:
             unet.enable_gradient_checkpointing()
             autoencoder.enable_gradient_checkpointing()
+            objective.enable_gradient_checkpointing()
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.mixed_noise_alpha, self.audio_dropout, self.seed = mixed_noise_alpha, audio_dropout, seed
         self.register_buffer("mouth_mask", mouth_mask(resolution), persistent=False)  # (1, R, R)
