@@ -60,7 +60,6 @@ $(D)/contact_sheet.png: $(D)/evaluation/results.json
 $(D)/sample/face.png: | weights
 	$(PY) -m data_prep.sample output=$(D)/sample picture=true
 
-$(D)/talk.mp4 $(D)/face.mp4: | $(TRAINED)
 $(D)/talk.mp4: $(D)/sample/face.png
 	$(PY) infer.py input=$(D)/sample/talk.mp4 audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=1
 

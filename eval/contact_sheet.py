@@ -1,6 +1,6 @@
 """Frames of several videos in rows under each other, as one PNG: `python -m eval.contact_sheet`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ from latentsync.media.frames import read_frames
 _LABEL_HEIGHT = 18
 
 
-def contact_sheet(rows: dict[str, Sequence[np.ndarray]], columns: int = 8, width: int = 160) -> np.ndarray:
+def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: int = 8, width: int = 160) -> np.ndarray:
     """One image (H, W, 3) uint8 RGB: a labelled row for each video, `columns` frames at even times.
 
     rows: label -> F frames (h, w, 3) uint8 RGB; videos may differ in size and length. The times are those of the

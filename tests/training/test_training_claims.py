@@ -1,0 +1,232 @@
+"""The claims training stands on: every trained weight gets a gradient, a batch can be learned, a resumed run is the same run."""
+
+import csv
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+
+from data_prep.synthesize import synthesize
+from latentsync.data.datamodule import ClipDataModule
+from latentsync.data.sample import ClipBatch
+from latentsync.diffusion.schedule import NoiseSchedule
+from latentsync.errors import UserError
+from latentsync.losses.objective import Objective
+from latentsync.losses.sync import SyncLoss
+from latentsync.losses.trepa import TrepaLoss
+from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.models.syncnet import StableSyncNet
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.video_encoder import pretrained_encoder, videomae_for_pretraining
+from latentsync.training.lipsync import LipSyncModule
+
+SIDE, FRAMES = 64, 16
+
+
+def tiny_unet(zero_outputs: bool = True) -> UNet3DConditionModel:
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(
+        block_out_channels=(32, 32, 32, 32), layers_per_block=1, cross_attention_dim=16, attention_head_dim=2
+    )
+    if not zero_outputs:  # layers that start at zero pass no gradient on to what lies before them
+        for parameter in unet.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.05)
+    return unet
+
+
+def tiny_autoencoder() -> FrameAutoencoder:
+    torch.manual_seed(1)
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=[8, 8, 8, 8], norm_num_groups=8, layers_per_block=1, mid_block_add_attention=False,
+    )  # fmt: skip
+    return FrameAutoencoder(vae)
+
+
+def tiny_sync_loss() -> SyncLoss:
+    torch.manual_seed(2)
+    audio = {"in_channels": 1, "downsample_factors": [[2, 1], 2, 2, [2, 3]]}
+    vision = {"in_channels": 3 * FRAMES, "downsample_factors": [[1, 2], 2, 2, [2, 1]]}
+    encoders = [
+        {**one, "block_out_channels": [32, 32, 32, 32], "attn_blocks": [0] * 4, "dropout": 0.0}
+        for one in (audio, vision)
+    ]
+    # audio ends at 5 x 4 positions; the vision encoder is given a picture that ends at as many
+    encoders[1]["downsample_factors"] = [[1, 2], 2, [3, 4], [1, 1]]
+    return SyncLoss(StableSyncNet(*encoders, resolution=SIDE))
+
+
+def tiny_trepa() -> TrepaLoss:
+    torch.manual_seed(3)
+    sizes = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return TrepaLoss(pretrained_encoder(videomae_for_pretraining(**sizes, intermediate_size=32)))
+
+
+class RoughPerceptual(nn.Module):
+    """Stands where LPIPS stands, without its backbone file: a distance of small pictures."""
+
+    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
+        pool = partial(nn.functional.avg_pool3d, kernel_size=(1, 4, 4))
+        return (pool(decoded) - pool(frames)).square().mean()
+
+
+def batch(batch_size: int = 1, seed: int = 0) -> ClipBatch:
+    generator = torch.Generator().manual_seed(seed)
+    draw = partial(torch.rand, generator=generator)
+    return ClipBatch(
+        keys=[f"clip{index}" for index in range(batch_size)],
+        start_frames=torch.zeros(batch_size, dtype=torch.long),
+        reference_starts=torch.full((batch_size,), 20),
+        mel=draw(batch_size, 1, 80, 52) * 8 - 4,
+        audio_tokens=draw(batch_size, FRAMES, 4, 16) - 0.5,
+        target=draw(batch_size, FRAMES, 3, SIDE, SIDE) * 2 - 1,
+        reference=draw(batch_size, FRAMES, 3, SIDE, SIDE) * 2 - 1,
+    )
+
+
+def module(objective: Callable[[], Objective] = Objective, zero_outputs: bool = True, **options) -> LipSyncModule:
+    optimizer = partial(torch.optim.AdamW, lr=options.pop("lr", 1e-3))
+    unet = tiny_unet(zero_outputs)
+    return LipSyncModule(
+        unet, tiny_autoencoder(), objective(), NoiseSchedule(), optimizer, resolution=SIDE, **options
+    )
+
+
+def whole_objective() -> Objective:
+    return Objective(1.0, 0.1, 10.0, 0.05, 0.1, RoughPerceptual, tiny_trepa, tiny_sync_loss)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_whole_objective_reaches_every_trained_weight_and_no_frozen_one(checkpointing: bool) -> None:
+    trained = ["motion_modules.", "attentions."]
+    lip_sync = module(whole_objective, zero_outputs=False, trainable=trained, gradient_checkpointing=checkpointing)
+    lip_sync.train()
+    result = lip_sync.step(batch(), torch.Generator().manual_seed(5))
+    result.total.backward()
+    assert set(result.raw) == {"noise", "perceptual", "trepa", "sync", "clean_latents"}
+    for name, parameter in lip_sync.named_parameters():
+        if name.startswith("unet.") and any(pattern in name for pattern in trained):
+            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+        else:
+            assert parameter.grad is None, name
+
+
+def test_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="motion_modulez"):
+        module(trainable=["motion_modulez"])
+
+
+def test_thirty_steps_on_one_batch_halve_the_noise_loss() -> None:
+    lip_sync, one = module(lr=3e-3), batch()
+    optimizer = torch.optim.AdamW(lip_sync.unet.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        loss = lip_sync.step(one, torch.Generator().manual_seed(5)).raw["noise"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_dropped_audio_is_zero_for_whole_clips_at_the_asked_rate() -> None:
+    lip_sync = module(audio_dropout=0.3)
+    tokens = lip_sync.drop_audio(torch.ones(2000, 2, 3, 4), torch.Generator().manual_seed(0))
+    kept = tokens.flatten(1)
+    assert ((kept == 0).all(1) | (kept == 1).all(1)).all()
+    assert 0.26 < (kept[:, 0] == 0).float().mean() < 0.34
+
+
+class Losses(Callback):
+    """Every step's loss, exactly."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, *_) -> None:
+        self.seen.append(outputs["loss"].item())
+
+
+class LoudnessTokens:
+    """Stands for an audio encoder: tokens (N, 4, 16) out of the sound alone."""
+
+    def hidden_states(self, wave: np.ndarray) -> Tensor:
+        steps = torch.from_numpy(wave[: len(wave) // 320 * 320]).reshape(-1, 320)
+        return steps.abs().mean(1, keepdim=True) * torch.linspace(-30, 30, 64)
+
+    def frame_tokens(self, hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
+        return hidden[: 2 * num_frames : 2].reshape(num_frames, 4, 16)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    return synthesize(folder, 7, resolution=SIDE, seconds=2.0, audio_encoder=LoudnessTokens(), progress=False)
+
+
+def fit(folder: Path, shards: Path, steps: int, resume: Path | None = None) -> tuple[list[float], dict[str, Tensor]]:
+    lip_sync, losses = module(audio_dropout=0.5, lr=1e-3), Losses()
+    saver = ModelCheckpoint(folder, "{step}", every_n_train_steps=3, save_top_k=-1, save_on_train_epoch_end=False)
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, callbacks=[losses, saver],
+        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, use_distributed_sampler=False,
+    )  # fmt: skip
+    data = ClipDataModule(shards, num_frames=FRAMES, batch_size=2, num_workers=1, resolution=SIDE, seed=3)
+    trainer.fit(lip_sync, data, ckpt_path=resume, weights_only=True)
+    return losses.seen, lip_sync.unet.state_dict()
+
+
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, shards: Path) -> None:
+    whole, weights = fit(tmp_path / "whole", shards, 8)  # 7 clips in pairs: over the end of two epochs
+    first, _ = fit(tmp_path / "parts", shards, 3)
+    rest, resumed = fit(tmp_path / "parts", shards, 8, tmp_path / "parts" / "step=3.ckpt")
+    assert first + rest == whole
+    assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
+
+
+def test_checkpoint_holds_the_unet_alone_and_refuses_another(tmp_path: Path, shards: Path) -> None:
+    fit(tmp_path, shards, 3)
+    content = torch.load(tmp_path / "step=3.ckpt", weights_only=True)
+    assert {name.split(".")[0] for name in content["state_dict"]} == {"unet"}
+    assert content["unet_config"]["cross_attention_dim"] == 16
+    other = module()
+    other.unet = UNet3DConditionModel(block_out_channels=(32, 32, 32, 64), layers_per_block=1, cross_attention_dim=16)
+    with pytest.raises(UserError, match="does not fit"):
+        other.on_load_checkpoint(content)
+
+
+def test_stored_latents_give_what_pixels_give() -> None:
+    lip_sync, one = module(), batch()
+    keep = lip_sync.mouth_mask
+    moments = {
+        name: torch.cat(lip_sync.autoencoder.moments(frames), dim=2).detach()
+        for name, frames in (
+            ("target_moments", one.target), ("masked_moments", one.target * keep), ("reference_moments", one.reference),
+        )
+    }  # fmt: skip
+    stored = ClipBatch(one.keys, one.start_frames, one.reference_starts, one.mel, one.audio_tokens, **moments)
+    ours, theirs = (lip_sync.encode(which, torch.Generator().manual_seed(3)) for which in (one, stored))
+    for name in ("target", "mask", "masked", "reference"):
+        assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-5), name
+
+
+def test_loss_plot_is_drawn_from_the_csv_log(tmp_path: Path) -> None:
+    from latentsync.training.loss_plot import plot_metrics, read_metrics
+
+    with (tmp_path / "metrics.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "step", "train/noise", "train/noise_weighted", "val/noise"])
+        writer.writerows([[0, step, 1 / (step + 1), 1, "" if step % 5 else 0.5] for step in range(40)])
+    series = read_metrics(tmp_path / "metrics.csv")
+    assert set(series) == {"train/noise", "val/noise"}
+    assert len(series["val/noise"]) == 8
+    plot_metrics(series, tmp_path / "plots" / "losses.png")
+    assert (tmp_path / "plots" / "losses.png").stat().st_size > 5000
