@@ -18,6 +18,8 @@ def run(config: DictConfig) -> None:
     import lightning  # here, so that a mistake on the command line is answered at once
     from hydra.utils import instantiate
 
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     build = partial(instantiate, _convert_="all")  # plain lists and dicts, so that models can save their configuration
     data, module = build(config.data), build(config.model)
@@ -40,6 +42,22 @@ def find_checkpoint(resume: str | None, run_dir: Path) -> str | None:
     if not path.is_file():
         raise UserError(f"resume={resume}: there is no checkpoint '{path}'; leave resume out to start anew")
     return str(path)
+
+
+def check_checkpoint(path: str) -> None:
+    """Raise UserError unless a run can go on from the file: weights alone, or half a file, are not enough."""
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # mapped: no tensor is read
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"resume={path}: not a checkpoint, or cut off; give another, or leave resume out to start anew"
+        ) from error
+    if not isinstance(content, dict) or not {"state_dict", "loops", "optimizer_states"} <= content.keys():
+        raise UserError(f"resume={path}: holds no training state; to start from its weights: model.unet.weights={path}")
 
 
 def save_config(config: DictConfig, path: Path) -> None:

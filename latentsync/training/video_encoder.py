@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import VideoMAEForPreTraining
 
 from latentsync.data.sample import ClipBatch
-from latentsync.models.video_encoder import VideoEncoder, prepare_frames, pretrained_encoder
+from latentsync.models.video_encoder import prepare_frames, pretrained_encoder
 from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, optimizer_config
 from latentsync.training.randomness import step_generator
 

@@ -28,7 +28,8 @@ def test_published_experiments_have_the_published_settings(name: str) -> None:
     config = load_config("train", [f"experiment={name}"])
     batch_size, resolution, trainable, weights = PUBLISHED[name]
     objective = config.model.objective
-    assert (config.data.batch_size, config.data.resolution, config.model.resolution) == (batch_size, resolution, resolution)
+    assert config.data.batch_size == batch_size
+    assert config.data.resolution == config.model.resolution == resolution
     assert list(config.model.trainable) == trainable
     assert (objective.noise, objective.perceptual, objective.trepa, objective.sync) == weights
     assert config.model.optimizer.lr == 1e-5

@@ -1,4 +1,4 @@
-"""The claims training stands on: every trained weight gets a gradient, a batch can be learned, a resumed run is the same run."""
+"""What training stands on: gradients where they belong, a batch can be learned, a resumed run is the same run."""
 
 import csv
 from collections.abc import Callable
@@ -95,9 +95,7 @@ def batch(batch_size: int = 1, seed: int = 0) -> ClipBatch:
 def module(objective: Callable[[], Objective] = Objective, zero_outputs: bool = True, **options) -> LipSyncModule:
     optimizer = partial(torch.optim.AdamW, lr=options.pop("lr", 1e-3))
     unet = tiny_unet(zero_outputs)
-    return LipSyncModule(
-        unet, tiny_autoencoder(), objective(), NoiseSchedule(), optimizer, resolution=SIDE, **options
-    )
+    return LipSyncModule(unet, tiny_autoencoder(), objective(), NoiseSchedule(), optimizer, resolution=SIDE, **options)
 
 
 def whole_objective() -> Objective:
@@ -114,7 +112,9 @@ def test_whole_objective_reaches_every_trained_weight_and_no_frozen_one(checkpoi
     assert set(result.raw) == {"noise", "perceptual", "trepa", "sync", "clean_latents"}
     for name, parameter in lip_sync.named_parameters():
         if name.startswith("unet.") and any(pattern in name for pattern in trained):
-            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
         else:
             assert parameter.grad is None, name
 

@@ -1,0 +1,216 @@
+"""The modules that train the demo model's small networks: what they learn from, what they measure, what they export."""
+
+from functools import partial
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from latentsync.data.sample import ClipBatch
+from latentsync.errors import UserError
+from latentsync.models.audio_encoder import AudioEncoder
+from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.models.syncnet import StableSyncNet
+from latentsync.models.video_encoder import VideoEncoder, videomae_for_pretraining
+from latentsync.training.audio_encoder import AudioEncoderModule
+from latentsync.training.autoencoder import AutoencoderModule
+from latentsync.training.export import ExportPart
+from latentsync.training.optimization import freeze, optimizer_config, select_trainable
+from latentsync.training.syncnet import SyncNetModule
+from latentsync.training.video_encoder import VideoEncoderModule
+
+ADAM = partial(torch.optim.AdamW, lr=3e-3)
+
+
+class Losses(Callback):
+    """Every training step's loss."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, *_) -> None:
+        self.seen.append(outputs["loss"].item())
+
+
+def fit(
+    module: lightning.LightningModule, batch: object, steps: int, *callbacks: Callback
+) -> tuple[list[float], dict[str, float]]:
+    """Losses of `steps` steps on one batch, and what was logged at the one validation at the end, on that batch."""
+    losses = Losses()
+    data = DataLoader([batch] * steps, batch_size=None)
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, callbacks=[losses, *callbacks], limit_val_batches=2,
+        num_sanity_val_steps=0, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, data, data)
+    return losses.seen, {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def clips(batch_size: int, side: int) -> ClipBatch:
+    """Clips that can be learned: the brightness of smooth target frames is the loudness that their mel shows."""
+    draw = partial(torch.rand, generator=torch.Generator().manual_seed(1))
+
+    def frames(brightness: Tensor) -> Tensor:
+        texture = nn.functional.interpolate(draw(batch_size * 16, 3, 4, 4), size=(side, side), mode="bilinear")
+        return brightness[:, None, None, None, None] + 0.4 * texture.unflatten(0, (batch_size, 16)) - 0.2
+
+    loudness = torch.where(torch.arange(batch_size) % 2 == 0, 0.7, -0.7)
+    return ClipBatch(
+        keys=[f"clip{index}" for index in range(batch_size)],
+        start_frames=torch.zeros(batch_size, dtype=torch.long),
+        reference_starts=torch.full((batch_size,), 20),
+        mel=loudness[:, None, None, None] * 4 + draw(batch_size, 1, 80, 52) - 0.5,
+        target=frames(loudness),
+        reference=frames(-loudness),
+    )
+
+
+def autoencoder_module() -> AutoencoderModule:
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=[8, 16, 16, 16], norm_num_groups=8, layers_per_block=1, mid_block_add_attention=False,
+    )  # fmt: skip
+    return AutoencoderModule(vae, ADAM)
+
+
+def smooth_frames() -> Tensor:
+    small = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    return nn.functional.interpolate(small, size=(64, 64), mode="bilinear")
+
+
+def test_autoencoder_learns_and_its_export_scales_latents_by_their_moments(tmp_path: Path) -> None:
+    module, frames = autoencoder_module(), smooth_frames()
+    losses, measured = fit(module, frames, 30, ExportPart("vae", str(tmp_path / "vae")))
+    assert losses[-1] < 0.7 * losses[0]
+    assert measured["val/psnr"] > 8
+    mean, square = module.latent_moments.tolist()
+    loaded = FrameAutoencoder.from_pretrained(tmp_path / "vae")
+    latents = loaded.encode(frames[None], sample=False)
+    plain = loaded.moments(frames[None])[0]
+    assert torch.allclose(latents.transpose(1, 2), (plain - mean) / (square - mean**2) ** 0.5, atol=1e-4)
+
+
+def test_error_in_the_mouth_costs_more_than_elsewhere() -> None:
+    module, frames = autoencoder_module(), torch.zeros(1, 3, 64, 64)
+    mouth, brow = frames.clone(), frames.clone()
+    mouth[..., 40:48, 28:36] = 1
+    brow[..., 4:12, 28:36] = 1
+    cost = [float(module._weighted(wrong, frames)) for wrong in (mouth, brow)]
+    area, mouth_area = 64 * 64, 24 * 32
+    assert cost[1] == pytest.approx(2 * 64 / area)
+    assert cost[0] == pytest.approx(2 * 64 / area + module.mouth_weight * 2 * 64 / mouth_area)
+
+
+def syncnet_module() -> SyncNetModule:
+    torch.manual_seed(0)
+    common = {"block_out_channels": [32, 32, 64], "attn_blocks": [0, 0, 0], "dropout": 0.0}
+    audio = {**common, "in_channels": 1, "downsample_factors": [[4, 4], 4, [5, 4]]}
+    vision = {**common, "in_channels": 48, "downsample_factors": [[2, 4], 4, 4]}
+    return SyncNetModule(StableSyncNet(audio, vision, resolution=64), ADAM)
+
+
+def test_syncnet_learns_one_batch_and_its_export_loads_back(tmp_path: Path) -> None:
+    module, batch = syncnet_module(), clips(8, 64)
+    losses, measured = fit(module, batch, 40, ExportPart("syncnet", str(tmp_path / "syncnet")))
+    # Other halves of the clips are swapped at each step, so neighbouring steps are averaged.
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    assert measured["val/accuracy"] >= 0.75
+    loaded = StableSyncNet.from_pretrained(tmp_path / "syncnet")
+    with torch.no_grad():
+        ours = module.eval().cosine(batch.target, batch.mel)
+        module.syncnet = loaded.eval()
+        theirs = module.cosine(batch.target, batch.mel)
+    assert torch.equal(ours, theirs)
+
+
+def test_syncnet_loss_is_the_cross_entropy_of_the_pairs_it_made() -> None:
+    module, batch = syncnet_module().eval(), clips(8, 64)
+    loss = module._step("val", batch, torch.Generator().manual_seed(3))
+    synced = torch.rand(8, generator=torch.Generator().manual_seed(3)) < 0.5
+    assert 0 < synced.sum() < 8
+    cosines = []
+    for index, is_synced in enumerate(synced):
+        frames = (batch.target if is_synced else batch.reference)[index : index + 1]
+        cosines.append(module.cosine(frames, batch.mel[index : index + 1]).clamp(0, 1))
+    cosine = torch.cat(cosines)
+    expected = -torch.where(synced, cosine.log(), (1 - cosine).log()).mean()
+    assert torch.allclose(loss, expected, atol=1e-5)
+
+
+def video_encoder_module() -> VideoEncoderModule:
+    torch.manual_seed(0)
+    sizes = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    videomae = videomae_for_pretraining(
+        **sizes, **decoder, intermediate_size=32, decoder_intermediate_size=32, num_frames=16, tubelet_size=2
+    )
+    return VideoEncoderModule(videomae, ADAM)
+
+
+def test_tubes_hide_the_same_patches_in_every_frame_and_as_many_in_every_clip() -> None:
+    module = video_encoder_module()
+    mask = module.tube_mask(6, torch.Generator().manual_seed(0)).reshape(6, 8, 16)  # clips, tubes, patches
+    assert (mask == mask[:, :1]).all()
+    assert (mask[:, 0].sum(1) == 12).all()
+    assert len({tuple(row.tolist()) for row in mask[:, 0]}) > 1
+
+
+def test_video_encoder_learns_and_its_export_gives_standardised_features(tmp_path: Path) -> None:
+    module, batch = video_encoder_module(), clips(6, 32)
+    losses, _ = fit(module, batch, 150, ExportPart("video_encoder", str(tmp_path / "video")))
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+    loaded = VideoEncoder.from_pretrained(tmp_path / "video").eval()
+    with torch.no_grad():
+        pixels = (batch.target + 1) / 2
+        features = loaded(pixels)
+        assert torch.allclose(features, module.video_encoder.eval()(pixels), atol=1e-6)
+        plain = module.plain_features(batch.target)
+    # Validation saw this batch twice: mean 0, and the spread that std with 12 for 6 values leaves.
+    standard = (plain - plain.mean(0)) / plain.repeat(2, 1).std(0)
+    assert torch.allclose(features, standard, atol=1e-3)
+
+
+def test_audio_encoder_learns_and_its_export_gives_the_same_tokens(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = AudioEncoder.from_config(
+        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32, num_mel_bins=80
+    )
+    module = AudioEncoderModule(encoder, ADAM)
+    loudness = torch.rand(2, 50, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 50, 320, generator=torch.Generator().manual_seed(1))
+    waves = (loudness[..., None] ** 2 * noise * 0.1).flatten(1)  # (2, 16000): one second
+    targets = torch.stack([loudness, 1 - loudness, loudness**2, torch.zeros_like(loudness)], dim=-1)
+    targets[..., 3] = (loudness > 0.5).float()
+    losses, measured = fit(module, (waves, targets), 25, ExportPart("audio_encoder", str(tmp_path / "audio")))
+    assert losses[-1] < 0.5 * losses[0]
+    assert {f"val/correlation_{name}" for name in ("opening", "width", "rounding", "closure")} <= measured.keys()
+    loaded = AudioEncoder.from_pretrained(tmp_path / "audio").eval()
+    with torch.no_grad():
+        mel = encoder.eval().log_mel(waves)
+        assert torch.equal(loaded.encode(mel), encoder.encode(mel))
+
+
+def test_trainable_patterns_choose_exactly_the_parameters_they_name() -> None:
+    network = nn.ModuleDict({"attn1": nn.Linear(2, 3), "attn2": nn.Linear(2, 3), "norm": nn.LayerNorm(2)})
+    assert select_trainable(network, ["attn2."]) == 9
+    assert {name for name, one in network.named_parameters() if one.requires_grad} == {"attn2.weight", "attn2.bias"}
+    assert select_trainable(network, ["attn1.", "norm."]) == 9 + 4
+    assert select_trainable(network, ["all"]) == 9 + 9 + 4
+    with pytest.raises(UserError, match="nothing would be trained"):
+        select_trainable(network, [])
+
+
+def test_optimizer_gets_what_is_trainable_and_steps_its_schedule_every_step() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), freeze(nn.Linear(3, 2)))
+    schedule = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1.0)
+    built = optimizer_config(network.parameters(), ADAM, schedule)
+    (group,) = built["optimizer"].param_groups
+    assert [id(one) for one in group["params"]] == [id(one) for one in network[0].parameters()]
+    assert built["lr_scheduler"]["interval"] == "step"
+    assert built["lr_scheduler"]["scheduler"].optimizer is built["optimizer"]
