@@ -7,11 +7,6 @@ from typing import Any
 from latentsync.errors import UserError
 from latentsync.weights.identify import layout_name
 
-LAYOUT_WORDS = {
-    "none": "no temporal layers",
-    "decoder": "temporal layers in the decoder only",
-    "all": "temporal layers",
-}
 # Which settings make a layout, for the message.
 LAYOUT_SETTINGS = {
     "none": "use_motion_module=false",
@@ -60,31 +55,6 @@ class Fit:
 def optional_int(value: Any) -> int | None:
     """An integer, or None when it is not told."""
     return None if value is None else int(value)
-
-
-def check_fit(have: Fit, wanted: Fit, what: str) -> None:
-    """Raise UserError when weights and configuration differ; it says which of the two to change, and how.
-
-    have: of the weights; wanted: of the configuration. What either does not tell is not compared.
-    """
-    pairs = [
-        ("input channels", have.in_channels, wanted.in_channels, f"in_channels={have.in_channels}"),
-        ("audio width", have.audio_width, wanted.audio_width, f"cross_attention_dim={have.audio_width}"),
-        ("resolution", have.resolution, wanted.resolution, f"resolution={have.resolution}"),
-        ("frames in a window", have.num_frames, wanted.num_frames, f"num_frames={have.num_frames}"),
-    ]
-    for name, made_for, configured, mend in pairs:
-        if made_for is not None and configured is not None and made_for != configured:
-            raise UserError(
-                f"{what}: made for {name} {made_for}, the configuration says {configured}; change the configuration "
-                f"({mend}), or take weights made for {configured}"
-            )
-    if have.temporal != wanted.temporal:
-        raise UserError(
-            f"{what}: the weights have {LAYOUT_WORDS[have.temporal]}, the configuration has "
-            f"{LAYOUT_WORDS[wanted.temporal]}; change the configuration ({LAYOUT_SETTINGS[have.temporal]}), or take "
-            "other weights"
-        )
 
 
 def check_audio_width(fit: Fit, token_width: int, what: str) -> None:

@@ -29,6 +29,7 @@ class Identity:
 
 
 def is_unet(keys: Mapping[str, Any]) -> bool:
+    """Whether these keys are a whole U-Net's, Stable Diffusion's or ours."""
     return "time_embedding.linear_1.weight" in keys and "conv_in.weight" in keys and "conv_out.weight" in keys
 
 

@@ -80,7 +80,7 @@ def build_unet(
     return unet
 
 
-def initialise(unet: nn.Module, weights: str | Path, resolution: int | None = None) -> CarryOver:
+def initialise(unet: "UNet3DConditionModel", weights: str | Path, resolution: int | None = None) -> CarryOver:
     """Fill a U-Net from any of the sources of `build_unet`; returns what carried over.
 
     resolution: the wanted one, compared with what the weights say they are made for; None = not compared.
@@ -92,6 +92,12 @@ def initialise(unet: nn.Module, weights: str | Path, resolution: int | None = No
         raise UserError(
             f"weights '{weights}': made for resolution {made_for}, the configuration says {resolution}; set "
             f"resolution={made_for}, or model.unet.new_resolution=true to go on training them at {resolution}"
+        )
+    heads, own_heads = config.get("attention_head_dim"), unet.config["attention_head_dim"]
+    if heads is not None and heads != own_heads:  # no shape would tell
+        raise UserError(
+            f"weights '{weights}': trained with {heads} attention heads, the configuration says {own_heads}; set "
+            f"model.unet.attention_head_dim={heads}"
         )
     if identity.kind in ("unet", "checkpoint"):
         return carry_over(unet, identity.state, str(weights), may_start_anew=())

@@ -128,6 +128,12 @@ def test_another_resolution_is_refused_unless_asked_for(stage1: dict[str, Any], 
     assert build_unet(tmp_path / "unet", resolution=256, new_resolution=True, **stage1).config["resolution"] == 256
 
 
+def test_another_number_of_heads_is_refused_though_every_shape_fits(stage1: dict[str, Any], tmp_path: Path) -> None:
+    build_unet(**{**stage1, "attention_head_dim": 4}).save_pretrained(tmp_path / "unet")
+    with pytest.raises(UserError, match=r"trained with 4 attention heads.*attention_head_dim=4"):
+        build_unet(tmp_path / "unet", **{**stage1, "attention_head_dim": 8})
+
+
 def test_unknown_unfetched_and_unfitting_sources_are_named(stage1: dict[str, Any], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "checkpoints").mkdir()
