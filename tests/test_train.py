@@ -4,11 +4,10 @@ import csv
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from torch import Tensor
+from tiny_clips import LoudnessTokens
 
 import train
 from configs.compose import load_config
@@ -18,17 +17,6 @@ from latentsync.media.probe import probe_video
 from latentsync.weights.initial import build_unet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-class LoudnessTokens:
-    """Stands for an audio encoder: tokens (N, 4, 16) out of the sound alone."""
-
-    def hidden_states(self, wave: np.ndarray) -> Tensor:
-        steps = torch.from_numpy(wave[: len(wave) // 320 * 320]).reshape(-1, 320)
-        return steps.abs().mean(1, keepdim=True) * torch.linspace(-30, 30, 64)
-
-    def frame_tokens(self, hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
-        return hidden[: 2 * num_frames : 2].reshape(num_frames, 4, 16)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from latentsync.data.sample import ClipSample
 from latentsync.data.shard_writer import ShardWriter
@@ -60,3 +62,14 @@ def write_shards(folder: Any, samples: list[ClipSample], clips_per_shard: int = 
     with ShardWriter(folder, clips_per_shard) as writer:
         for sample in samples:
             writer.write(sample)
+
+
+class LoudnessTokens:
+    """Stands for an audio encoder: tokens (N, 4, 16) out of the sound alone."""
+
+    def hidden_states(self, wave: np.ndarray) -> Tensor:
+        steps = torch.from_numpy(wave[: len(wave) // 320 * 320]).reshape(-1, 320)
+        return steps.abs().mean(1, keepdim=True) * torch.linspace(-30, 30, 64)
+
+    def frame_tokens(self, hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
+        return hidden[: 2 * num_frames : 2].reshape(num_frames, 4, 16)

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import lightning
-import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from tiny_clips import LoudnessTokens
 from torch import Tensor, nn
 
 from data_prep.synthesize import synthesize
@@ -153,17 +153,6 @@ class Losses(Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, *_) -> None:
         self.seen.append(outputs["loss"].item())
-
-
-class LoudnessTokens:
-    """Stands for an audio encoder: tokens (N, 4, 16) out of the sound alone."""
-
-    def hidden_states(self, wave: np.ndarray) -> Tensor:
-        steps = torch.from_numpy(wave[: len(wave) // 320 * 320]).reshape(-1, 320)
-        return steps.abs().mean(1, keepdim=True) * torch.linspace(-30, 30, 64)
-
-    def frame_tokens(self, hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
-        return hidden[: 2 * num_frames : 2].reshape(num_frames, 4, 16)
 
 
 @pytest.fixture(scope="module")
