@@ -1,17 +1,27 @@
 """Train: `python train.py experiment=demo` (or stage1, stage2, …); every configuration key can be overridden."""
 
+from __future__ import annotations
+
 import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from configs.compose import command
 from latentsync.errors import UserError
 
+if TYPE_CHECKING:
+    import lightning
 
-def run(config: DictConfig) -> None:
-    """Build data, module and trainer as configured, and fit; leaves checkpoints, logs and config.yaml in `run_dir`."""
+
+def run(config: DictConfig) -> float | None:
+    """Build data, module and trainer as configured, and fit; leaves checkpoints, logs and config.yaml in `run_dir`.
+
+    Returns the last value of the metric named by `optimize`, for a search. Raises UserError if nothing of that name
+    was logged.
+    """
     run_dir = Path(config.run_dir)
     checkpoint = find_checkpoint(config.resume, run_dir)
 
@@ -32,6 +42,17 @@ def run(config: DictConfig) -> None:
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         print(f"run folder: {run_dir}")
+    return searched_metric(trainer, config.optimize)
+
+
+def searched_metric(trainer: lightning.Trainer, name: str | None) -> float | None:
+    """The last logged value of the metric `name`. Raises UserError, with the names there are, if it is unknown."""
+    if name is None:
+        return None
+    if name not in trainer.callback_metrics:
+        known = ", ".join(sorted(trainer.callback_metrics))
+        raise UserError(f"optimize={name}: no such metric was logged; there are {known}")
+    return float(trainer.callback_metrics[name])
 
 
 def find_checkpoint(resume: str | None, run_dir: Path) -> str | None:

@@ -21,7 +21,7 @@ from latentsync.errors import UserError
 CONFIGS = Path(__file__).resolve().parent
 
 
-def command(config_name: str, run: Callable[[DictConfig], None]) -> None:
+def command(config_name: str, run: Callable[[DictConfig], object]) -> None:
     """Run a Hydra entry point: `run` gets the composed configuration `configs/<config_name>.yaml` plus overrides.
 
     A `UserError`, wherever it was raised, becomes one line on stderr and exit code 2; any other exception is a bug
@@ -33,9 +33,9 @@ def command(config_name: str, run: Callable[[DictConfig], None]) -> None:
     except UserError as error:
         _refuse(error)
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> object:
         try:
-            run(config)
+            return run(config)  # a search reads it
         except UserError as error:
             _refuse(error)
         except InstantiationException as error:
