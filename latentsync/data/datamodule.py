@@ -22,7 +22,9 @@ class ClipDataModule(lightning.LightningDataModule):
     num_workers:    reading processes a rank; 0 reads in the training process.
     resolution:     height and width of frames, pixels; clips of another size are resized.
     min_frames:     shorter clips are set aside; default 3 · num_frames (the published rule for the U-Net; for SyncNet
-                    it is 2 · num_frames), at least 2 · num_frames.
+                    it is 2 · num_frames), at least num_frames + reference_distance.
+    reference_distance: least number of frames between the starts of the target and the reference window; default
+                    num_frames: they do not overlap. For SyncNet: how near a negative may be.
     shuffle_buffer: how far clips are shuffled, in clips; see `order.epoch_order`.
     seed:           of order and windows.
     audio_tokens:   whether batches have audio tokens.
@@ -53,8 +55,10 @@ class ClipDataModule(lightning.LightningDataModule):
         latents: bool = False,
         max_bad_share: float = 0.5,
         pin_memory: bool = False,
+        reference_distance: int | None = None,
     ) -> None:
         super().__init__()
+        reference_distance = num_frames if reference_distance is None else reference_distance
         for name, value, least in (
             ("num_frames", num_frames, 1),
             ("batch_size", batch_size, 1),
@@ -62,6 +66,7 @@ class ClipDataModule(lightning.LightningDataModule):
             ("resolution", resolution, 8),
             ("shuffle_buffer", shuffle_buffer, 0),
             ("seed", seed, 0),
+            ("reference_distance", reference_distance, 1),
         ):
             if value < least:
                 raise UserError(f"{name}={value}: give a number of at least {least}")
@@ -71,12 +76,21 @@ class ClipDataModule(lightning.LightningDataModule):
         self.val_shards = val_shards
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.min_frames = max(2 * num_frames, 3 * num_frames if min_frames is None else min_frames)
+        self.min_frames = max(num_frames + reference_distance, 3 * num_frames if min_frames is None else min_frames)
         self.shuffle_buffer = shuffle_buffer
         self.max_bad_share = max_bad_share
         self.pin_memory = pin_memory
-        self.windows = ClipWindows(resolution, num_frames, audio_encoder, audio_tokens, pixels, latents, seed)
+        self.windows = ClipWindows(
+            resolution, num_frames, audio_encoder, audio_tokens, pixels, latents, seed, reference_distance
+        )
         self._loaders: dict[str, ClipLoader] = {}
+        self._shard_sets: dict[str, ShardSet] = {}
+
+    def prepare_data(self) -> None:
+        """Find the clips now: what is wrong with the shards is told before a run makes its folder."""
+        for part, source in (("train", self.train_shards), ("val", self.val_shards)):
+            if source is not None:
+                self._shard_set(part, source)
 
     def train_dataloader(self) -> ClipLoader:
         """This rank's training batches."""
@@ -93,7 +107,7 @@ class ClipDataModule(lightning.LightningDataModule):
             raise UserError(f"{part}_shards: not given; give a folder of .tar shards")
         trainer = self.trainer
         self._loaders[part] = ClipLoader(
-            ShardSet(source, self.min_frames, self.max_bad_share),
+            self._shard_set(part, source),
             self.windows,
             self.batch_size,
             rank=trainer.global_rank if trainer else 0,
@@ -105,6 +119,11 @@ class ClipDataModule(lightning.LightningDataModule):
             pin_memory=self.pin_memory,
         )
         return self._loaders[part]
+
+    def _shard_set(self, part: str, source: ShardSource) -> ShardSet:
+        if part not in self._shard_sets:
+            self._shard_sets[part] = ShardSet(source, self.min_frames, self.max_bad_share)
+        return self._shard_sets[part]
 
     def teardown(self, stage: str) -> None:
         """Report the clips that were set aside; end the worker processes."""

@@ -7,10 +7,12 @@ machines needs the opposite. With a `shuffle_buffer` smaller than the data, read
 """
 
 import logging
+import signal
 import weakref
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import Any
 
 import torch
@@ -180,6 +182,7 @@ class ClipLoader:
             persistent_workers=self.num_workers > 0,
             # Its own generator: otherwise each new iteration would draw from torch's global one.
             generator=torch.Generator(),
+            worker_init_fn=_outlast_stop_signals,
         )
 
     def _requests(self) -> list[BatchRequest]:
@@ -256,3 +259,17 @@ class _Plan:
 
 def _as_is(answer: Any) -> Any:
     return answer
+
+
+def _outlast_stop_signals(worker: int) -> None:
+    """Schedulers and terminals signal every process of a job, but a worker that dies takes the run's last step along.
+
+    The main process ends its workers itself; one that has to be told twice is stuck, and goes.
+    """
+
+    def once(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, once)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

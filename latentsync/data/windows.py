@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from latentsync.models.audio_encoder import AudioEncoder
 
 
-def draw_window(num_frames_clip: int, num_frames: int, generator: np.random.Generator) -> tuple[int, int]:
-    """First frames of a target and a reference window of `num_frames` each that do not overlap.
+def draw_window(
+    num_frames_clip: int, num_frames: int, generator: np.random.Generator, distance: int | None = None
+) -> tuple[int, int]:
+    """First frames of a target and a reference window of `num_frames` each, at least `distance` ≥ 1 frames apart.
 
-    Uniform over all such pairs. Raises BadSample when the clip has fewer than 2 · num_frames frames.
+    distance: None = num_frames: they do not overlap. Uniform over all such pairs. Raises BadSample when the clip has
+    fewer than num_frames + distance frames.
     """
-    # Two windows with everything but one frame of the first taken out of the line: two distinct points of
-    # n − 2F + 2 in order correspond one to one to two windows in order.
-    points = num_frames_clip - 2 * num_frames + 2
+    distance = num_frames if distance is None else distance
+    # Of the n − F + 1 starts all but one of those between the two are taken out of the line: two distinct points of
+    # what is left, in order, correspond one to one to two starts in order.
+    points = num_frames_clip - num_frames + 1 - (distance - 1)
     if points < 2:
-        raise BadSample(f"fewer than {2 * num_frames} frames")
+        raise BadSample(f"fewer than {num_frames + distance} frames")
     first, second = np.sort(generator.choice(points, size=2, replace=False))
-    starts = int(first), int(second) + num_frames - 1
+    starts = int(first), int(second) + distance - 1
     return starts if generator.random() < 0.5 else starts[::-1]
 
 
@@ -49,7 +53,7 @@ class ClipWindows:
     num_frames: F, frames in a window.
     audio_tokens: whether windows have audio tokens; audio_encoder: folder of the encoder for clips without stored ones.
     pixels: whether frames are decoded. latents: whether stored posterior moments are read.
-    seed: of the choice of windows.
+    seed: of the choice of windows. reference_distance: see `draw_window`.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class ClipWindows:
         pixels: bool = True,
         latents: bool = False,
         seed: int = 0,
+        reference_distance: int | None = None,
     ) -> None:
         self.resolution = resolution
         self.num_frames = num_frames
@@ -68,13 +73,15 @@ class ClipWindows:
         self.pixels = pixels
         self.latents = latents
         self.seed = seed
+        self.reference_distance = reference_distance
         self._encoder_folder = audio_encoder
         self._encoder: AudioEncoder | None = None  # loaded by the worker that first needs it
 
     def __call__(self, sample: ClipSample, epoch: int) -> ClipWindow:
         """The window of this clip in this epoch. Raises BadSample when the clip cannot give one."""
         count = sample.metadata["num_frames"]
-        start, reference = draw_window(count, self.num_frames, clip_generator(self.seed, epoch, sample.key))
+        generator = clip_generator(self.seed, epoch, sample.key)
+        start, reference = draw_window(count, self.num_frames, generator, self.reference_distance)
         audio = _Audio(sample)
         window = ClipWindow(sample.key, start, reference, mel=self._mel(sample, audio, start))
         if self.audio_tokens:

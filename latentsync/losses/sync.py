@@ -43,7 +43,7 @@ class SyncLoss(nn.Module):
         """
         if not (Path(path) / "config.json").is_file():
             raise UserError(
-                f"objective.sync: there is no SyncNet in '{path}'; train one (experiment=demo_syncnet), run "
+                f"objective.sync: there is no SyncNet in '{path}'; train one (experiment=syncnet_demo), run "
                 "`python -m latentsync.weights fetch stable-syncnet`, or set model.objective.sync=0"
             )
         return cls(load_syncnet(path))

@@ -36,6 +36,15 @@ def test_every_valid_pair_is_equally_likely():
     assert chi_square < 2 * len(valid)  # mean len − 1, deviation √(2 len)
 
 
+@pytest.mark.parametrize("distance", [1, 5])
+def test_starts_keep_their_distance_and_every_such_pair_comes(distance):
+    frames, window = 12, 4
+    generator = np.random.default_rng(2)
+    drawn = {draw_window(frames, window, generator, distance) for _ in range(4000)}
+    starts = range(frames - window + 1)
+    assert drawn == {(t, r) for t in starts for r in starts if abs(t - r) >= distance}
+
+
 def test_a_clip_too_short_for_two_windows_is_a_reason():
     with pytest.raises(BadSample, match="fewer than 32 frames"):
         draw_window(31, 16, np.random.default_rng(0))

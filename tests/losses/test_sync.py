@@ -133,7 +133,7 @@ def test_weights_that_lack_a_key_are_refused(syncnet: StableSyncNet, tmp_path: P
 
 
 def test_missing_folder_names_the_remedies(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere.*demo_syncnet.*fetch stable-syncnet.*objective\.sync=0"):
+    with pytest.raises(UserError, match=r"nowhere.*syncnet_demo.*fetch stable-syncnet.*objective\.sync=0"):
         SyncLoss.from_pretrained(tmp_path / "nowhere")
 
 
