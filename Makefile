@@ -61,10 +61,10 @@ $(D)/sample/face.png: | weights
 	$(PY) -m data_prep.sample output=$(D)/sample picture=true
 
 $(D)/talk.mp4: $(D)/sample/face.png
-	$(PY) infer.py input=$(D)/sample/talk.mp4 audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=1
+	$(PY) infer.py input=$(D)/sample/talk.mp4 audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=5
 
 $(D)/face.mp4: $(D)/sample/face.png
-	$(PY) infer.py input=$(D)/sample/face.png audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=1
+	$(PY) infer.py input=$(D)/sample/face.png audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=5
 
 test: weights
 	$(PY) -m pytest
