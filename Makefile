@@ -67,7 +67,7 @@ $(D)/face.mp4: $(D)/sample/face.png
 	$(PY) infer.py input=$(D)/sample/face.png audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=5
 
 test: weights
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 lint: env
 	$(PY) -m ruff check .

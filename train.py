@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,30 +19,78 @@ if TYPE_CHECKING:
 def run(config: DictConfig) -> float | None:
     """Build data, module and trainer as configured, and fit; leaves checkpoints, logs and config.yaml in `run_dir`.
 
+    Told to stop (SIGTERM, SIGUSR1, Ctrl-C), saves after the step in hand and exits 0 (130 after Ctrl-C).
     Returns the last value of the metric named by `optimize`, for a search. Raises UserError if nothing of that name
     was logged.
     """
-    run_dir = Path(config.run_dir)
-    checkpoint = find_checkpoint(config.resume, run_dir)
+    if config.plan:
+        print(plan(config))
+        return None
+    from latentsync.training.preemption import Preempted, stopping_at_once
 
+    try:
+        with stopping_at_once():
+            trainer = train(config)
+    except Preempted as stop:
+        print(f"{stop}; resume=auto goes on from there", file=sys.stderr)
+        sys.exit(stop.exit_code)
+    return searched_metric(trainer, config.optimize)
+
+
+def train(config: DictConfig) -> lightning.Trainer:
+    """The run itself; returns its trainer."""
     import lightning  # here, so that a mistake on the command line is answered at once
     from hydra.utils import instantiate
 
-    if checkpoint is not None:
-        check_checkpoint(checkpoint)
+    from latentsync.training.checks import check_config
+    from latentsync.training.resume import RunState, find_checkpoint, finish
+
+    run_dir = Path(config.run_dir)
+    check_config(cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)))
+    checkpoint = find_checkpoint(config.resume, run_dir / "checkpoints")
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     build = partial(instantiate, _convert_="all")  # plain lists and dicts, so that models can save their configuration
     data, module = build(config.data), build(config.model)
-    callbacks, loggers = list(build(config.callbacks).values()), list(build(config.logger).values())
+    state = RunState(OmegaConf.to_yaml(config, resolve=True), run_dir / "config.yaml")
+    named_callbacks = build(config.callbacks)
+    if not config.trainer.enable_progress_bar:
+        named_callbacks.pop("progress", None)  # Lightning refuses the two together
+    callbacks, loggers = [state, *named_callbacks.values()], list(build(config.logger).values())
     trainer = build(config.trainer, callbacks=callbacks, logger=loggers)
-    if trainer.is_global_zero:
-        save_config(config, run_dir / "config.yaml")
+    if trainer.is_global_zero and config.resume is not None:
+        print(f"goes on from {checkpoint}" if checkpoint else f"no checkpoint in {run_dir}: starts anew", flush=True)
+    if config.doctor:
+        from latentsync.training.doctor.examine import examine
+
+        examine(module, data, trainer, run_dir)
+        return trainer
     if config.validate_first and checkpoint is None:
         trainer.validate(module, data, verbose=False)
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    if not state.trained:
+        finish(trainer, module, data)
     if trainer.is_global_zero:
         print(f"run folder: {run_dir}")
-    return searched_metric(trainer, config.optimize)
+    return trainer
+
+
+def plan(config: DictConfig) -> str:
+    """What the run will need, as a table: nothing is loaded, and the run folder is not touched."""
+    from hydra.utils import instantiate
+
+    from latentsync.training.checks import check_config
+    from latentsync.training.plan.estimate import estimate, shapes_only
+    from latentsync.training.plan.networks import without_files
+    from latentsync.training.plan.report import plan_text
+
+    settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    check_config(settings)
+    data, trainer = settings["data"], settings["trainer"]
+    with shapes_only():
+        module = instantiate(without_files(settings["model"]), _convert_="all")
+        found = estimate(module, data, trainer["precision"], trainer["accumulate_grad_batches"])
+    clips = f"{data['batch_size']} clips of {data['num_frames']} frames at {data['resolution']}²"
+    return plan_text(found, f"plan of {config.name}: {clips} on each device, precision {trainer['precision']}")
 
 
 def searched_metric(trainer: lightning.Trainer, name: str | None) -> float | None:
@@ -53,40 +101,6 @@ def searched_metric(trainer: lightning.Trainer, name: str | None) -> float | Non
         known = ", ".join(sorted(trainer.callback_metrics))
         raise UserError(f"optimize={name}: no such metric was logged; there are {known}")
     return float(trainer.callback_metrics[name])
-
-
-def find_checkpoint(resume: str | None, run_dir: Path) -> str | None:
-    """The checkpoint to go on from: None, a path, or with `last` the newest of the run folder. Raises UserError."""
-    if resume is None:
-        return None
-    path = run_dir / "checkpoints" / "last.ckpt" if resume == "last" else Path(resume)
-    if not path.is_file():
-        raise UserError(f"resume={resume}: there is no checkpoint '{path}'; leave resume out to start anew")
-    return str(path)
-
-
-def check_checkpoint(path: str) -> None:
-    """Raise UserError unless a run can go on from the file: weights alone, or half a file, are not enough."""
-    import pickle
-
-    import torch
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # mapped: no tensor is read
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"resume={path}: not a checkpoint, or cut off; give another, or leave resume out to start anew"
-        ) from error
-    if not isinstance(content, dict) or not {"state_dict", "loops", "optimizer_states"} <= content.keys():
-        raise UserError(f"resume={path}: holds no training state; to start from its weights: model.unet.weights={path}")
-
-
-def save_config(config: DictConfig, path: Path) -> None:
-    """Write the resolved configuration, so that the run can be repeated from it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(OmegaConf.to_yaml(config, resolve=True))
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,12 @@ class ClipDataModule(lightning.LightningDataModule):
             if source is not None:
                 self._shard_set(part, source)
 
+    def train_set(self) -> ShardSet:
+        """The usable training clips. Raises UserError where there are none."""
+        if self.train_shards is None:
+            raise UserError("train_shards: not given; give a folder of .tar shards")
+        return self._shard_set("train", self.train_shards)
+
     def train_dataloader(self) -> ClipLoader:
         """This rank's training batches."""
         return self._loader("train", self.train_shards)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from latentsync.errors import UserError
 
@@ -230,7 +231,7 @@ def collate(windows: Sequence[ClipWindow]) -> ClipBatch:
         parts = [getattr(window, name) for window in windows]
         if all(part is None for part in parts):
             return None
-        return torch.stack(parts)
+        return default_collate(parts)  # in a worker, straight into the memory that the training process reads
 
     known = set.intersection(*(set(window.truth) for window in windows))
     return ClipBatch(

@@ -1,8 +1,9 @@
 """The training objective: a weighted sum of losses, of which those of weight 0 are never built (LatentSync, Eq. 6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
@@ -18,7 +19,7 @@ class ObjectiveInputs:
 
     noise_pred, noise: (B, 4, F, h, w); clean_pred, clean: one-step and true scaled latents, the same shape; mask:
     (B, 1, F, h, w), 0 = generated; decoded, frames: (B, F, 3, H, W) in [-1, 1], or None if no loss needs pixels;
-    mel: (B, 1, 80, 52).
+    mel: (B, 1, 80, 52); shown: numbers (B, N) of the frames of `decoded` that LPIPS looks at, None = all.
     """
 
     noise_pred: Tensor
@@ -29,6 +30,7 @@ class ObjectiveInputs:
     decoded: Tensor | None
     frames: Tensor | None
     mel: Tensor
+    shown: Tensor | None = None
 
 
 @dataclass
@@ -80,12 +82,16 @@ class Objective(nn.Module):
     @property
     def needs_pixels(self) -> bool:
         """Whether a loss looks at decoded frames."""
-        in_latents = "sync" in self.losses and self.losses["sync"].latent_space
-        return bool({"perceptual", "trepa"} & self.weights.keys()) or ("sync" in self.weights and not in_latents)
+        return "perceptual" in self.weights or self.needs_whole_clips
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute the activations of SyncNet and of TREPA's encoder, where there are any, in the backward pass."""
-        for name in self.weights.keys() & {"trepa", "sync"}:
+    @property
+    def needs_whole_clips(self) -> bool:
+        """Whether a loss looks at all decoded frames of a clip at once."""
+        return "trepa" in self.weights or ("sync" in self.losses and not self.losses["sync"].latent_space)
+
+    def enable_gradient_checkpointing(self, names: Iterable[str] = ("perceptual", "trepa", "sync")) -> None:
+        """Recompute the activations of these losses' networks, of those that are built, in the backward pass."""
+        for name in self.weights.keys() & set(names):
             self.losses[name].enable_gradient_checkpointing()  # type: ignore[operator]
 
     def forward(self, inputs: ObjectiveInputs) -> ObjectiveResult:
@@ -103,4 +109,7 @@ class Objective(nn.Module):
             return loss(inputs.clean_pred, inputs.clean, inputs.mask)
         if name == "sync":
             return loss(inputs.clean_pred if loss.latent_space else inputs.decoded, inputs.mel)
+        if name == "perceptual" and inputs.shown is not None:
+            rows = torch.arange(len(inputs.shown), device=inputs.shown.device)[:, None]
+            return loss(inputs.decoded[rows, inputs.shown], inputs.frames[rows, inputs.shown])  # type: ignore[index]
         return loss(inputs.decoded, inputs.frames)

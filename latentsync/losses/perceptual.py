@@ -4,11 +4,14 @@ import warnings
 from pathlib import Path
 
 import lpips
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from latentsync.errors import UserError
 from latentsync.weights.load import load_state
 
+CHUNK = 8  # frames whose activations are recomputed together
 FETCH_NAMES = {"vgg": "lpips-vgg16", "alex": "lpips-alexnet", "squeeze": "lpips-squeezenet"}
 
 
@@ -34,6 +37,7 @@ class PerceptualLoss(nn.Module):
             warnings.simplefilter("ignore")  # torchvision's deprecation of `pretrained`, which lpips still passes
             self.lpips = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
         self._load_backbone(load_state(weights_path), str(weights_path))
+        self.gradient_checkpointing = False
         self.lpips.eval().requires_grad_(False)
 
     def _load_backbone(self, state: dict[str, Tensor], name: str) -> None:
@@ -46,13 +50,20 @@ class PerceptualLoss(nn.Module):
             )
         self.lpips.net.load_state_dict({key: found[number] for key, number in own.items()})
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the backbone's activations, a chunk of frames at a time, in the backward pass."""
+        self.gradient_checkpointing = True
+
     def train(self, mode: bool = True) -> "PerceptualLoss":
         """Stays in evaluation mode: the network is frozen."""
         return super().train(False)
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """LPIPS (N,) between pictures (N, 3, H, W) in [-1, 1]."""
-        return self.lpips(one, other).flatten()
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return self.lpips(one, other).flatten()
+        chunks = zip(one.split(CHUNK), other.split(CHUNK))
+        return torch.cat([checkpoint(self.lpips, *chunk, use_reentrant=False).flatten() for chunk in chunks])
 
     def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
         """Mean LPIPS of the lower halves of decoded and true frames (B, F, 3, H, W) in [-1, 1]."""

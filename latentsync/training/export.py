@@ -5,9 +5,11 @@ from pathlib import Path
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from latentsync.training.ema import averaged_weights
+
 
 class ExportPart(Callback):
-    """At the end of training, `module.<part>.save_pretrained(folder)`.
+    """At the end of training, `module.<part>.save_pretrained(folder)`: the averaged weights if there is an average.
 
     part: dotted attribute of the module, e.g. "unet" or "vae". folder: where config.json and the weights go.
     """
@@ -21,4 +23,5 @@ class ExportPart(Callback):
         part = module
         for name in self.part.split("."):
             part = getattr(part, name)
-        part.save_pretrained(self.folder)  # type: ignore[operator]
+        with averaged_weights(trainer, module):
+            part.save_pretrained(self.folder)  # type: ignore[operator]

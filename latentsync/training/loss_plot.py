@@ -13,6 +13,8 @@ from lightning.pytorch.loggers import CSVLogger
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the choice of the backend
 
+# What is logged beside losses and scores, and has no place in their plot.
+BESIDE = ("gradients/", "lr-", "train/frames_per_second", "train/data_wait", "train/peak_memory_gb")
 Series = dict[str, list[tuple[int, float]]]
 
 
@@ -34,7 +36,7 @@ class LossPlot(Callback):
 
 
 def read_metrics(path: Path) -> Series:
-    """Every numeric column of a Lightning metrics.csv as name -> [(step, value)], without the weighted copies."""
+    """The numeric columns of a Lightning metrics.csv as name -> [(step, value)], without the weighted copies."""
     series: Series = defaultdict(list)
     with path.open() as file:
         for row in csv.DictReader(file):
@@ -48,6 +50,7 @@ def read_metrics(path: Path) -> Series:
 
 def plot_metrics(series: Series, path: Path) -> None:
     """One panel per quantity, training and validation in one panel; faint raw values under a running mean."""
+    series = {name: points for name, points in series.items() if not name.startswith(BESIDE)}
     panels = sorted({name.partition("/")[2] or name for name in series})
     if not panels:
         return

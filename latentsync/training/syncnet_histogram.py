@@ -6,10 +6,10 @@ import lightning
 import matplotlib.figure
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from latentsync.errors import UserError
+from latentsync.training.pictures import log_picture
 from latentsync.training.syncnet import SyncNetModule
 
 
@@ -39,11 +39,7 @@ class SyncNetHistogram(lightning.Callback):
         temporary = path.with_name(f".{path.name}")
         figure.savefig(temporary, format="png", dpi=110)
         temporary.replace(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("val/confidence", [str(path)], step=trainer.global_step)
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("val/confidence", figure, trainer.global_step)
+        log_picture(trainer, "val/confidence", path)
 
 
 def gather_unequal(module: lightning.LightningModule, cosines: Tensor) -> list[Tensor]:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import cv2
 import lightning
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -17,11 +19,15 @@ from latentsync.media.video_writer import VideoWriter
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.training.lipsync import LipSyncModule
 from latentsync.training.optimization import freeze
+from latentsync.training.pictures import log_picture
+
+MOMENTS = 4
 
 
 class ValidationVideo(Callback):
     """Writes target | masked | generated | reference of the first validation batch to folder/step_NNNNNNNN.mp4.
 
+    A PNG of the same name shows MOMENTS of it side by side, in the run's loggers too.
     syncnet: if given, the mean cosine between the generated frames and the clip's mel is logged as val/sync_score,
     beside val/sync_score_true for the true frames. num_inference_steps, guidance_scale, seed: of the sampler.
     """
@@ -54,7 +60,11 @@ class ValidationVideo(Callback):
         if batch.target is None:
             return  # shards read for their latents alone hold no picture to compare with
         generated = self.generate(module, batch)
-        self.write(module, batch, generated, self.folder / f"step_{trainer.global_step:08d}.mp4")
+        path = self.folder / f"step_{trainer.global_step:08d}.mp4"
+        shown = self.frames(module, batch, generated)
+        self.write(shown, path)
+        write_moments(shown, path.with_suffix(".png"))
+        log_picture(trainer, "val/sample", path.with_suffix(".png"))
         if self.syncnet is not None:
             syncnet = self.syncnet.to(module.device)
             for name, frames in (("val/sync_score", generated), ("val/sync_score_true", batch.target)):
@@ -76,17 +86,27 @@ class ValidationVideo(Callback):
         )  # fmt: skip
         return module.autoencoder.decode(sampled).clamp(-1, 1)
 
-    def write(self, module: LipSyncModule, batch: ClipBatch, generated: Tensor, path: Path) -> None:
-        """The batch's clips side by side in four rows, one clip a column."""
+    def frames(self, module: LipSyncModule, batch: ClipBatch, generated: Tensor) -> np.ndarray:
+        """(F, 4 · H, B · W, 3) uint8: the batch's clips side by side in four rows, one clip a column."""
         assert batch.target is not None
         assert batch.reference is not None
         rows = [batch.target, batch.target * module.mouth_mask, generated, batch.reference]
         grid = rearrange(torch.stack(rows), "rows b f c h w -> f (rows h) (b w) c")
-        frames = ((grid.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+        return ((grid.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+
+    def write(self, frames: np.ndarray, path: Path) -> None:
+        """The video of what `frames` gives."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with VideoWriter(path, frames.shape[2], frames.shape[1], fps=25) as writer:
             for frame in frames:
                 writer.write(frame)
+
+
+def write_moments(frames: np.ndarray, path: Path) -> None:
+    """MOMENTS frames out of (F, H, W, 3) uint8 side by side as one PNG."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int))
+    sheet = np.concatenate([frames[number] for number in chosen], axis=1)
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""`python -m latentsync.weights`: list, fetch, inspect, convert and export weights."""
+"""`python -m latentsync.weights`: list, fetch, inspect, convert, export and merge weights."""
 
 import argparse
 import logging
@@ -53,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument("source", type=Path, help="our folder of one network, or a training .ckpt")
     exporting.add_argument("target", type=Path, help="FILE.pt for the published format, else a folder to make")
     exporting.set_defaults(run=run_export)
+
+    merging = commands.add_parser("merge", help="a U-Net folder and a LoRA adapter to one U-Net folder")
+    merging.add_argument("base", type=Path, help="the U-Net folder that the adapter was trained on")
+    merging.add_argument("adapter", type=Path, help="the adapter's folder")
+    merging.add_argument("target", type=Path, help="the folder to make")
+    merging.set_defaults(run=run_merge)
     return top
 
 
@@ -96,6 +102,13 @@ def run_export(options: argparse.Namespace) -> None:
     from latentsync.weights.export import export
 
     print(export(options.source, options.target))
+
+
+def run_merge(options: argparse.Namespace) -> None:
+    """Merge and say what was written."""
+    from latentsync.weights.adapter import merge_files
+
+    print(merge_files(options.base, options.adapter, options.target))
 
 
 if __name__ == "__main__":

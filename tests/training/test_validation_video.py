@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import cv2
 import lightning
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.video_encoder import pretrained_encoder, videomae_for_pretraining
 from latentsync.training.lipsync import LipSyncModule
-from latentsync.training.validation_video import ValidationVideo, sync_score
+from latentsync.training.validation_video import MOMENTS, ValidationVideo, sync_score
 
 SIDE, FRAMES = 64, 16
 GREY = np.array([0.299, 0.587, 0.114])
@@ -88,8 +89,9 @@ def test_video_shows_target_masked_generated_and_reference_and_scores_are_syncne
     module, one, judge = lip_sync(), batch(), syncnet()
     callback = ValidationVideo(str(tmp_path), num_inference_steps=2, seed=4, syncnet=judge)
     logged = validate(module, one, callback)
-    (path,) = tmp_path.iterdir()
-    assert path.name == "step_00000000.mp4"
+    path, sheet = sorted(tmp_path.iterdir())
+    assert (path.name, sheet.name) == ("step_00000000.mp4", "step_00000000.png")
+    assert cv2.imread(str(sheet)).shape == (4 * SIDE, MOMENTS * SIDE, 3)
     video = probe_video(path)
     assert (video.width, video.height, video.num_frames, video.fps) == (SIDE, 4 * SIDE, FRAMES, 25)
 
