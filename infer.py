@@ -1,7 +1,7 @@
 """Lip-sync a video or a picture: `python infer.py input=talk.mp4 audio=speech.wav output=out.mp4`."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from configs.compose import command
 from latentsync.errors import UserError
 from latentsync.inference.interruption import Terminated, unwind_on_sigterm
+from latentsync.inference.options import LipSyncOptions
 
 OUTPUTS = Path("outputs")
 SAMPLE = Path(__file__).resolve().parent / "checkpoints" / "demo" / "sample"
@@ -26,20 +27,25 @@ class Files:
 
 def run(config: DictConfig) -> None:
     """Check the request, load the networks, write the video, print what came out. Raises UserError."""
-    from latentsync.inference.request import check_request  # here, so that a mistaken key is answered at once
+    # Here, and the networks later still: so that a mistake is answered at once.
+    from latentsync.inference.request import check_request
 
     files = choose_files(config)
-    request = check_request(
-        files.input, files.audio, files.output, config.guidance_scale, config.num_inference_steps, config.seed
-    )
+    request = check_request(files.input, files.audio, files.output, choose_options(config))
 
-    from latentsync.inference.pipeline import LipSyncPipeline
-    from latentsync.inference.progress import ProgressBar
+    with unwind_on_sigterm():
+        from latentsync.inference.pipeline import LipSyncPipeline
+        from latentsync.inference.progress import ProgressBar
 
-    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, files.faces)
-    with unwind_on_sigterm(), ProgressBar() as progress:
-        report = pipeline.run(request, progress)
+        pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, files.faces)
+        with ProgressBar() as progress:
+            report = pipeline.run(request, progress)
     print(report)
+
+
+def choose_options(config: DictConfig) -> LipSyncOptions:
+    """The configuration's keys that `LipSyncOptions` has. Raises UserError."""
+    return LipSyncOptions(**{field.name: config[field.name] for field in fields(LipSyncOptions)})
 
 
 def choose_files(config: DictConfig) -> Files:

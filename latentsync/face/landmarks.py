@@ -61,19 +61,29 @@ def select_largest(
     min_aspect: float = 0.2,
     max_aspect: float = 1.5,
 ) -> Face | None:
-    """The face with the largest box, or None.
+    """The face with the largest box, or None; of those that `large_enough` lets pass."""
+    fitting = large_enough(faces, min_width, min_height, min_aspect, max_aspect)
+    return max(fitting, key=lambda face: face.width * face.height, default=None)
 
-    Boxes smaller than min_width × min_height pixels, or whose width / height is outside [min_aspect, max_aspect], do
-    not count. The published system asks for 50 × 80; the smaller default lets small pictures pass.
+
+def large_enough(
+    faces: Iterable[Face],
+    min_width: float = 24,
+    min_height: float = 32,
+    min_aspect: float = 0.2,
+    max_aspect: float = 1.5,
+) -> list[Face]:
+    """The faces with boxes of min_width × min_height pixels at least, and width / height in [min_aspect, max_aspect].
+
+    The published system asks for 50 × 80; the smaller default lets small pictures pass.
     """
-    fitting = [
+    return [
         face
         for face in faces
         if face.width >= min_width
         and face.height >= min_height
         and min_aspect <= face.width / face.height <= max_aspect
     ]
-    return max(fitting, key=lambda face: face.width * face.height, default=None)
 
 
 class GivenFaces:

@@ -1,68 +1,115 @@
-"""The input's frames at 25 a second, as many as asked for: cut, or played forwards and backwards, in bounded memory."""
+"""The input's own pictures on the output's clock, as many as the sound needs, in bounded memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from latentsync.inference.plan import FPS
-from latentsync.media.frames import read_frames_at, read_image
+from latentsync.media.frames import read_image
+from latentsync.media.picture import Picture, still_picture
+from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import is_image
 
 # Playing backwards decodes a stretch of the video and holds this much of it.
-_REVERSE_BYTES = 256 * 2**20
-_REVERSE_FRAMES_AT_LEAST = 16
+_REVERSE_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """index: its number in the input at 25 frames a second; image: (H, W, 3) uint8 RGB, not to be written to."""
+    """One output frame before anything is done to it.
+
+    index: the picture's number in the input. pts, duration: when it is shown, in `picture.look.time_base`. jump: the
+    picture shown before is not its neighbour in the input. speaks: there is sound for it.
+    """
 
     index: int
-    image: np.ndarray
+    picture: Picture
+    pts: int = 0
+    duration: int = 1
+    jump: bool = False
+    speaks: bool = True
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, upright."""
+        return self.picture.rgb
 
     @property
     def time(self) -> float:
-        """Seconds from the input's first frame."""
-        return self.index / FPS
+        """Seconds from the output's first frame."""
+        return float(self.pts * self.picture.look.time_base)
 
 
-def source_frames(path: str | Path, num_frames: int, reverse_bytes: int = _REVERSE_BYTES) -> Iterator[SourceFrame]:
-    """Exactly `num_frames` frames of a picture or a video; see `plan.ping_pong_index` for what follows its last one.
+def source_frames(
+    path: str | Path,
+    seconds: float,
+    longer_audio: str = "pingpong",
+    shorter_audio: str = "cut",
+    keep_readable: bool = False,
+    reverse_bytes: int = _REVERSE_BYTES,
+) -> Iterator[SourceFrame]:
+    """Frames of a picture (25 a second) or a video (with its own time stamps) for `seconds` of sound; at least one.
 
-    A picture is a video of one frame. Memory: one frame; while playing backwards, at most about `reverse_bytes` (16
-    frames at least) of decoded video, at the price of decoding what comes before such a stretch once more.
-    Raises UserError, when iterated, for what cannot be read.
+    A frame belongs to the sound if more than half of it does. longer_audio: what follows the video's last frame:
+    "pingpong" (see `plan.ping_pong_index`), "loop", "hold", or "stop": nothing. shorter_audio: "cut", or "keep" the
+    rest of the video, which does not speak. Memory: one picture; while playing backwards at most about `reverse_bytes`
+    (16 pictures at least). Raises UserError, when iterated, for what cannot be read (see `PictureReader`).
     """
     if is_image(path):
-        image = read_image(path)
-        for _ in range(num_frames):
-            yield SourceFrame(0, image)
+        yield from _still(read_image(path), seconds)
         return
-
-    length = 0
-    for frame in islice(_forwards(path), num_frames):
+    reader = PictureReader(path, keep_readable)
+    end, rest = 0, 0.0
+    last: SourceFrame | None = None
+    for index, picture in enumerate(reader.forwards()):
+        rest = seconds - _middle(picture, picture.pts)
+        if rest <= 0 and shorter_audio == "cut" and last is not None:
+            return
+        if last is not None:
+            last.picture.forget()
+        last = SourceFrame(index, picture, picture.pts, picture.duration, speaks=rest > 0 or last is None)
+        end = picture.pts + picture.duration
+        yield last
+    if last is None or longer_audio == "stop":
+        return
+    for frame in _more(reader, last, end, longer_audio, reverse_bytes):
+        if _middle(frame.picture, frame.pts) >= seconds:
+            return
         yield frame
-        length = frame.index + 1
-    left, backwards = num_frames - length, True
-    while left > 0:
-        frames = _backwards(path, length, reverse_bytes) if backwards else _forwards(path)
-        yield from islice(frames, min(left, length))
-        left, backwards = left - min(left, length), not backwards
 
 
-def _forwards(path: str | Path) -> Iterator[SourceFrame]:
-    for index, image in enumerate(read_frames_at(path, FPS)):
-        yield SourceFrame(index, image)
+def _still(image: np.ndarray, seconds: float) -> Iterator[SourceFrame]:
+    picture = still_picture(image)
+    for pts in range(max(1, round(seconds * FPS))):
+        yield SourceFrame(0, picture, pts)
 
 
-def _backwards(path: str | Path, length: int, reverse_bytes: int) -> Iterator[SourceFrame]:
-    """Frames length−1 … 0, decoded in stretches from the back."""
-    first = next(_forwards(path))
-    stretch = max(_REVERSE_FRAMES_AT_LEAST, reverse_bytes // first.image.nbytes)
-    for stop in range(length, 0, -stretch):
-        frames = list(islice(_forwards(path), max(0, stop - stretch), stop))
-        while frames:
-            yield frames.pop()
+def _middle(picture: Picture, pts: int) -> float:
+    """Seconds at which half a usual frame is over; not half of this one: it may stand for minutes."""
+    look = picture.look
+    usual = min(float(picture.duration * look.time_base), float(1 / look.rate))
+    return float(pts * look.time_base) + usual / 2
+
+
+def _more(
+    reader: PictureReader, last: SourceFrame, length: int, longer_audio: str, reverse_bytes: int
+) -> Iterator[SourceFrame]:
+    """Frames after the video's end at `length`, without an end."""
+    if longer_audio == "hold":
+        pts = length
+        while True:
+            yield SourceFrame(last.index, last.picture, pts, last.duration)
+            pts += last.duration
+    start, backwards = length, longer_audio == "pingpong"
+    while True:
+        if backwards:
+            for number, picture in zip(range(len(reader) - 1, -1, -1), reader.backwards(reverse_bytes), strict=True):
+                yield SourceFrame(number, picture, start + length - picture.pts - picture.duration, picture.duration)
+        else:
+            for number, picture in enumerate(reader.forwards()):
+                jump = number == 0 and longer_audio == "loop"
+                yield SourceFrame(number, picture, start + picture.pts, picture.duration, jump)
+        start += length
+        backwards = longer_audio == "pingpong" and not backwards

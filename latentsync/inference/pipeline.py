@@ -1,42 +1,30 @@
 """Lip sync from the first frame to the last: read, align, generate in windows, paste back, write — as a stream."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.errors import UserError
-from latentsync.face.alignment import AlignedFace
 from latentsync.face.landmarks import FaceFinder
-from latentsync.face.paste_back import paste_back
-from latentsync.inference.audio_tokens import AudioTokens
+from latentsync.inference.audio_tokens import AudioTokens, recording
+from latentsync.inference.compositor import Compositor
 from latentsync.inference.device import choose_device, choose_dtype
-from latentsync.inference.face_track import MEDIAPIPE, FaceTrack, open_face_finder
+from latentsync.inference.face_choice import FaceChoice
+from latentsync.inference.face_file import MEDIAPIPE, open_face_finder
+from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
-from latentsync.inference.plan import FPS, Window, plan_windows
+from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.progress import Progress
-from latentsync.inference.report import Fate, LipSyncReport
+from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
-from latentsync.inference.window import WindowGenerator, posterior_generator
+from latentsync.inference.window import WindowGenerator
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What one run holds from its first to its last window; never more than one window of frames."""
-
-    request: LipSyncRequest
-    tokens: AudioTokens
-    track: FaceTrack
-    noise: torch.Tensor  # (1, 4, F, h, w)
-    progress: Progress | None
 
 
 class LipSyncPipeline:
@@ -68,11 +56,24 @@ class LipSyncPipeline:
         dtype: torch.dtype = torch.float32,
         schedule: NoiseSchedule | None = None,
     ) -> None:
-        self.generate = WindowGenerator(unet, autoencoder, resolution, num_frames, device, dtype, schedule)
+        generate = WindowGenerator(unet, autoencoder, resolution, num_frames, device, dtype, schedule)
+        self._set_up(generate, audio_encoder, face_finder)
+
+    def _set_up(self, generate: WindowGenerator, audio_encoder: AudioEncoder, face_finder: FaceFinder) -> None:
+        self.generate = generate
         # The audio encoder stays in float32: it is small, and everything hangs on its tokens.
-        self.audio_encoder = audio_encoder.to(self.generate.device).eval()
+        self.audio_encoder = audio_encoder.to(generate.device).eval()
         self.face_finder = face_finder
-        self.resolution, self.num_frames = resolution, num_frames
+        self.resolution, self.num_frames = generate.resolution, generate.num_frames
+
+    @classmethod
+    def from_generator(
+        cls, generate: WindowGenerator, audio_encoder: AudioEncoder, face_finder: FaceFinder
+    ) -> "LipSyncPipeline":
+        """Around a generator of windows that is there already, or stands in for one."""
+        pipeline = cls.__new__(cls)
+        pipeline._set_up(generate, audio_encoder, face_finder)
+        return pipeline
 
     @classmethod
     def from_pretrained(
@@ -109,83 +110,61 @@ class LipSyncPipeline:
         input: str | Path,
         audio: str | Path | None,
         output: str | Path,
-        guidance_scale: float = 1.0,
-        num_inference_steps: int = 20,
-        seed: int = 0,
+        options: LipSyncOptions | None = None,
         progress: Progress | None = None,
+        **changes: Any,
     ) -> LipSyncReport:
         """Write `output`: `input` (video or picture) speaking `audio` (any file with sound; None: the input's own).
 
-        The output has 25 frames a second and the audio's length; a video that is shorter is played forwards and
-        backwards. It appears only when it is complete. guidance_scale: 0 … 10, above 1 follows the sound harder.
-        num_inference_steps: 1 … 999. seed: 0 = draw one (it is in the report). progress: see `inference.progress`.
+        The output has the input's own time stamps, size, rotation and colours (a picture: 25 frames a second) and, as
+        long as `options` do not say otherwise, the audio's length; a video that is shorter is played forwards and
+        backwards. It appears only when it is complete. options: see `LipSyncOptions`; `changes` replace some of them
+        by name: `seed=7`. progress: see `inference.progress`.
         Raises UserError when something cannot be used, or no frame has a face.
         """
-        return self.run(check_request(input, audio, output, guidance_scale, num_inference_steps, seed), progress)
+        return self.run(check_request(input, audio, output, options, **changes), progress)
 
     def run(self, request: LipSyncRequest, progress: Progress | None = None) -> LipSyncReport:
         """`__call__` for a request that was checked before the networks were loaded."""
-        job = _Job(
-            request=request,
-            tokens=AudioTokens(self.audio_encoder, request.wave),
-            track=FaceTrack(self.face_finder, self.resolution),
-            noise=self.generate.start_noise(request.seed),
-            progress=progress,
+        options = request.options
+        frames = source_frames(
+            request.input,
+            request.audio_seconds,
+            options.longer_audio,
+            options.shorter_audio,
+            options.keep_readable,
+        )
+        first = next(frames)  # nothing is begun for a file that cannot be read
+        look = first.picture.look
+        track = FaceTrack(self.face_finder, self.resolution, FaceChoice(options, self.face_finder))
+        sound = recording(request.audio, options.silence_gate)
+        compositor = Compositor(
+            self.generate, AudioTokens(self.audio_encoder, sound, request.num_samples), request, progress
         )
         fates: list[Fate] = []
-        num_windows = 0
+        # What the output's length will be is known beforehand only when the sound decides it.
+        sound_decides = options.longer_audio != "stop" and options.shorter_audio == "cut"
         with VideoWriter(
             request.output,
-            request.width,
-            request.height,
-            FPS,
+            look.width,
+            look.height,
+            look.rate,
+            crf=options.crf,
+            preset=options.preset,
+            codec=options.codec,
             audio_from=request.audio,
-            audio_seconds=request.audio_seconds,
+            audio_seconds=request.audio_seconds if sound_decides else None,
+            look=look,
         ) as writer:
-            for images, window_fates in self._windows(job):
-                for image in images:
-                    writer.write(image)
-                fates += window_fates
-                num_windows += Fate.GENERATED in window_fates
-            if num_windows == 0:
+            for done in compositor.compose(track.follow(chain([first], frames))):
+                writer.write_frame(done.planes, done.pts, done.duration)
+                fates.append(done.fate)
+            if compositor.num_windows == 0:
                 where = "in the picture" if request.is_picture else f"in any of its {len(fates)} frames"
                 raise UserError(f"input '{request.input}': no face found {where}; give one with a frontal face")
-        return LipSyncReport(request.output, len(fates), num_windows, request.seed, tuple(fates))
-
-    def _windows(self, job: _Job) -> Iterator[tuple[list[np.ndarray], list[Fate]]]:
-        """Finished frames and their fates, window by window."""
-        frames = source_frames(job.request.input, job.request.num_frames)
-        for window in plan_windows(job.request.num_frames, self.num_frames):
-            read = list(islice(frames, window.count))
-            images = [frame.image for frame in read]
-            faces = [job.track.align(frame) for frame in read]
-            if any(face is not None for face in faces):
-                images = self._speak(job, window, images, faces)
-            if job.progress is not None:
-                job.progress(window.stop, job.request.num_frames)
-            yield images, [Fate.NO_FACE if face is None else Fate.GENERATED for face in faces]
-
-    def _speak(
-        self, job: _Job, window: Window, images: list[np.ndarray], faces: list[AlignedFace | None]
-    ) -> list[np.ndarray]:
-        """The window's frames with generated mouths; a frame without a face is left as it is."""
-        found = [(position, face) for position, face in enumerate(faces) if face is not None]
-        request, progress = job.request, job.progress
-
-        def step(done: int, steps: int) -> None:
-            if progress is not None:
-                progress(window.start + window.count * done / steps, request.num_frames)
-
-        generated = self.generate(
-            crops=[face.crop for _, face in found],
-            audio_tokens=job.tokens.frames(window.start, window.count)[[position for position, _ in found]],
-            noise=job.noise,
-            generator=posterior_generator(request.seed, window.index, self.generate.device),
-            num_inference_steps=request.num_inference_steps,
-            guidance_scale=request.guidance_scale,
-            progress=step,
+        report = LipSyncReport(
+            request.output, len(fates), compositor.num_windows, request.seed, tuple(fates), writer.seconds
         )
-        spoken = list(images)
-        for (position, face), mouth in zip(found, generated, strict=True):
-            spoken[position] = paste_back(images[position], mouth, face.matrix)
-        return spoken
+        if options.report is not None:
+            write_report(report, options.report, input=request.input, audio=request.audio)
+        return report

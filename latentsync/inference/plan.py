@@ -1,42 +1,20 @@
-"""Which frames are generated together, and which source frame each output frame shows: pure arithmetic."""
+"""The model's clock against the output's, and which source frame is shown when: pure arithmetic."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import TypeVar
 
 FPS = 25
 
+# Time stamps are rounded in files, to 1 ms in Matroska: a frame this little late still counts as in time.
+_TIME_TOLERANCE = 1.5e-3
+
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Window:
-    """Output frames [start, start + count) that go through the network together; `index` counts windows from 0."""
-
-    index: int
-    start: int
-    count: int
-
-    @property
-    def stop(self) -> int:
-        """The frame after the last."""
-        return self.start + self.count
-
-
-def frames_of_audio(seconds: float, fps: int = FPS) -> int:
+def frames_of_audio(seconds: float, fps: float = FPS) -> int:
     """How many frames accompany that much sound: the nearest whole number, at least 1."""
     return max(1, round(seconds * fps))
-
-
-def plan_windows(num_frames: int, window: int) -> Iterator[Window]:
-    """Cut num_frames ≥ 0 into windows of `window` frames, one after the other, no overlap; the last may be shorter.
-
-    Raises ValueError for a window below 1 or a negative number of frames.
-    """
-    if window < 1 or num_frames < 0:
-        raise ValueError(f"window must be ≥ 1 and num_frames ≥ 0, not {window} and {num_frames}")
-    for index, start in enumerate(range(0, num_frames, window)):
-        yield Window(index, start, min(window, num_frames - start))
 
 
 def pad_to(items: Sequence[T], length: int) -> list[T]:
@@ -50,3 +28,13 @@ def ping_pong_index(position: int, num_source: int) -> int:
     """The source frame shown at output `position`: 0 … n−1, n−1 … 0, 0 … n−1 and so on (as published, ends twice)."""
     cycle, offset = divmod(position, num_source)
     return offset if cycle % 2 == 0 else num_source - 1 - offset
+
+
+def model_frame(time: float) -> int:
+    """The model's frame nearest to an output frame at `time` seconds; the later one of two."""
+    return math.floor(time * FPS + 0.5)
+
+
+def model_frames_before(time: float) -> int:
+    """How many of the model's frames, at k / 25 s, come before an output frame at `time`: they show an earlier one."""
+    return max(0, math.ceil((time - _TIME_TOLERANCE) * FPS))

@@ -1,10 +1,15 @@
 """What came out of a job, and what became of each frame."""
 
+import json
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from latentsync.errors import UserError
 from latentsync.inference.plan import FPS
 
 
@@ -12,15 +17,17 @@ class Fate(str, Enum):
     """What became of an output frame."""
 
     GENERATED = "generated"
+    INTERPOLATED = "interpolated"  # generated, where the face was put between two finds
     NO_FACE = "no face"  # passed through unchanged
+    NO_SOUND = "no sound"  # passed through unchanged: the sound had ended
 
 
 @dataclass(frozen=True)
 class LipSyncReport:
     """The result of one job.
 
-    output: the video written. num_frames: at 25 a second. num_windows: how many windows went through the network. seed:
-    give it to get the same frames again. fates: one for each frame.
+    output: the video written. num_windows: how many windows went through the network. seed: give it to get the same
+    frames again. fates: one for each frame. duration: seconds of the pictures, None: at 25 frames a second.
     """
 
     output: Path
@@ -28,11 +35,12 @@ class LipSyncReport:
     num_windows: int
     seed: int
     fates: tuple[Fate, ...]
+    duration: float | None = None
 
     @property
     def seconds(self) -> float:
         """Duration of the pictures."""
-        return self.num_frames / FPS
+        return self.num_frames / FPS if self.duration is None else self.duration
 
     def count(self, fate: Fate) -> int:
         """How many frames met it."""
@@ -42,3 +50,33 @@ class LipSyncReport:
         passed = self.count(Fate.NO_FACE)
         unchanged = f", {passed} without a face left as they are" if passed else ""
         return f"{self.output}: {self.num_frames} frames, {self.seconds:.2f} s{unchanged}, seed {self.seed}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For `write_report`: frames are counted by fate, and listed as runs [first, last, fate]."""
+        runs, first = [], 0
+        for fate, run in groupby(self.fates):
+            count = sum(1 for _ in run)
+            runs.append([first, first + count - 1, fate.value])
+            first += count
+        return {
+            "output": str(self.output),
+            "num_frames": self.num_frames,
+            "seconds": round(self.seconds, 4),
+            "num_windows": self.num_windows,
+            "seed": self.seed,
+            "counts": {fate.value: self.count(fate) for fate in Fate},
+            "frames": runs,
+        }
+
+
+def write_report(report: LipSyncReport, path: str | Path, **more: Any) -> None:
+    """Write a report and `more` beside it to a JSON file, whole or not at all. Raises UserError where it cannot be."""
+    path = Path(path)
+    partial = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.part.json")
+    try:
+        partial.write_text(json.dumps({**more, **report.as_json()}, indent=1, default=str) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"report '{path}': cannot write there ({error.strerror}); choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -4,41 +4,43 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from latentsync.errors import UserError
-from latentsync.inference.plan import frames_of_audio
-from latentsync.media.audio import load_audio
+from latentsync.inference.options import LipSyncOptions, check_settings
+from latentsync.inference.plan import FPS, frames_of_audio
+from latentsync.media.audio import SHORTEST_SECONDS, decoded_chunks
 from latentsync.media.frames import read_image
 from latentsync.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, probe_video
 
+__all__ = ["LipSyncRequest", "check_output", "check_request", "check_settings"]
+
 SAMPLE_RATE = 16000
 OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
-LARGEST_GUIDANCE = 10.0
-MOST_STEPS = 999  # of the 1000 training steps, as the published spacing starts at step 1
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class LipSyncRequest:
     """A job that can be run.
 
-    input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored; wave:
-    the same as float32 (N,), mono, 16 kHz. output: the video to write, num_frames at 25 a second. seed: > 0, already
-    drawn.
+    input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
+    num_samples samples at 16 kHz. output: the video to write. num_frames: about how many frames it will have (a video
+    of varying rate has its own mind). options: with the seed drawn.
     """
 
     input: Path
     audio: Path
     output: Path
-    wave: np.ndarray
+    options: LipSyncOptions
     width: int
     height: int
+    num_samples: int
     num_frames: int
-    guidance_scale: float
-    num_inference_steps: int
-    seed: int
+
+    @property
+    def seed(self) -> int:
+        """> 0, already drawn."""
+        return self.options.seed
 
     @property
     def is_picture(self) -> bool:
@@ -48,54 +50,44 @@ class LipSyncRequest:
     @property
     def audio_seconds(self) -> float:
         """Length of the sound."""
-        return len(self.wave) / SAMPLE_RATE
+        return self.num_samples / SAMPLE_RATE
 
 
 def check_request(
     input: str | Path,
     audio: str | Path | None,
     output: str | Path,
-    guidance_scale: float = 1.0,
-    num_inference_steps: int = 20,
-    seed: int = 0,
+    options: LipSyncOptions | None = None,
+    **changes: Any,
 ) -> LipSyncRequest:
     """Check everything that can be checked without a network; nothing is written.
 
-    audio: None = the sound of the input video. guidance_scale: 0 … 10; num_inference_steps: 1 … 999; seed: ≥ 0, 0 =
-    draw one.
+    audio: None = the sound of the input video. options: None = the defaults; `changes` replace some by name.
     Raises UserError, one line that names the file or key and the remedy.
     """
-    check_settings(guidance_scale, num_inference_steps, seed)
+    options = (options or LipSyncOptions()).changed(**changes)
     input, output = Path(input), Path(output)
-    width, height, has_audio = _look_at(input)
-    if audio is None and not has_audio:
+    look = _look_at(input, options.keep_readable)
+    if audio is None and not look.has_audio:
         kind = "a picture has no sound" if is_image(input) else "no audio stream"
         raise UserError(f"input '{input}': {kind}; pass audio=FILE")
     audio = input if audio is None else Path(audio)
-    wave = load_audio(audio, SAMPLE_RATE)
+    num_samples = _count_samples(audio)
     check_output(output, input, audio)
+    if options.report is not None:
+        _check_report(Path(options.report), input, audio, output)
+    if options.face_picture is not None and not options.face_picture.is_file():
+        raise UserError(f"face={options.face}: no such picture; give largest, all, a number from 0, or a picture")
     return LipSyncRequest(
         input=input,
         audio=audio,
         output=output,
-        wave=wave,
-        width=width,
-        height=height,
-        num_frames=frames_of_audio(len(wave) / SAMPLE_RATE),
-        guidance_scale=float(guidance_scale),
-        num_inference_steps=int(num_inference_steps),
-        seed=int(seed) or 1 + secrets.randbelow(2**31 - 1),
+        options=options.changed(seed=int(options.seed) or 1 + secrets.randbelow(2**31 - 1)),
+        width=look.width,
+        height=look.height,
+        num_samples=num_samples,
+        num_frames=_count_frames(look, num_samples / SAMPLE_RATE, options),
     )
-
-
-def check_settings(guidance_scale: float, num_inference_steps: int, seed: int) -> None:
-    """Raise UserError for a setting out of range or not a number."""
-    if not _is_number(guidance_scale) or not 0 <= guidance_scale <= LARGEST_GUIDANCE:
-        raise UserError(f"guidance_scale={guidance_scale} is out of range; give 0 to {LARGEST_GUIDANCE:g}")
-    if not _is_whole(num_inference_steps) or not 1 <= num_inference_steps <= MOST_STEPS:
-        raise UserError(f"num_inference_steps={num_inference_steps} is out of range; give 1 to {MOST_STEPS}")
-    if not _is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed={seed} is out of range; give a whole number from 0 (draw one) to {LARGEST_SEED}")
 
 
 def check_output(output: Path, *sources: Path) -> None:
@@ -114,8 +106,19 @@ def check_output(output: Path, *sources: Path) -> None:
         raise UserError(f"output '{output}': would replace one of the inputs; give another name")
 
 
-def _look_at(path: Path) -> tuple[int, int, bool]:
-    """(width, height, whether there is sound) of the input. Raises UserError."""
+@dataclass(frozen=True)
+class _Look:
+    """width, height: upright. fps: of the output. seconds: of the input video, None for a picture."""
+
+    width: int
+    height: int
+    has_audio: bool
+    fps: float
+    seconds: float | None
+
+
+def _look_at(path: Path, keep_readable: bool) -> _Look:
+    """What the input is. Raises UserError."""
     if not path.exists():
         raise UserError(f"input '{path}': no such file; check the path")
     if path.is_dir():
@@ -125,14 +128,32 @@ def _look_at(path: Path) -> tuple[int, int, bool]:
         raise UserError(f"input '{path}': '{path.suffix}' is not a known kind of picture or video; use one of {known}")
     if is_image(path):
         height, width = read_image(path).shape[:2]
-        return width, height, False
-    info = probe_video(path)
-    return info.width, info.height, info.has_audio
+        return _Look(width, height, False, FPS, None)
+    info = probe_video(path, keep_readable)
+    return _Look(info.width, info.height, info.has_audio, float(info.fps), info.duration)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _count_samples(audio: Path) -> int:
+    """Samples at 16 kHz. Raises UserError for a file without sound, or with too little."""
+    count = sum(chunk.shape[1] for chunk in decoded_chunks(audio, SAMPLE_RATE, "mono"))
+    if count < SHORTEST_SECONDS * SAMPLE_RATE:
+        raise UserError(
+            f"audio '{audio}': {count / SAMPLE_RATE:.2f} s of sound is too short; give at least {SHORTEST_SECONDS} s"
+        )
+    return count
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _count_frames(look: _Look, audio_seconds: float, options: LipSyncOptions) -> int:
+    seconds = audio_seconds
+    if look.seconds is not None and options.longer_audio == "stop":
+        seconds = min(seconds, look.seconds)
+    if look.seconds is not None and options.shorter_audio == "keep":
+        seconds = max(seconds, look.seconds)
+    return frames_of_audio(seconds, look.fps)
+
+
+def _check_report(path: Path, *others: Path) -> None:
+    if not path.parent.is_dir() or path.is_dir() or path.suffix.lower() != ".json":
+        raise UserError(f"report '{path}': give a .json file in a folder that exists")
+    if any(path.absolute() == other.absolute() for other in others):
+        raise UserError(f"report '{path}': is one of the job's own files; give another name")

@@ -1,6 +1,7 @@
 """One window of aligned faces through the networks: crops and sound in, faces that speak out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,17 @@ from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
 
 StepProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class WindowInput:
+    """One window: crops, n images (R, R, 3) uint8 RGB; audio_tokens (n, L, D); noise: `start_noise`; generator: of the
+    autoencoder's posterior, on the device."""
+
+    crops: Sequence[np.ndarray]
+    audio_tokens: Tensor
+    noise: Tensor
+    generator: torch.Generator
 
 
 class WindowGenerator:
@@ -50,6 +62,22 @@ class WindowGenerator:
         side = self.resolution // 8
         generator = torch.Generator().manual_seed(seed)  # on the CPU: the same numbers whatever the device
         return initial_noise((1, 4, self.num_frames, side, side), generator).to(self.device, self.dtype)
+
+    def generate(
+        self,
+        windows: Sequence[WindowInput],
+        num_inference_steps: int,
+        guidance_scale: float,
+        progress: StepProgress | None = None,
+    ) -> list[list[np.ndarray]]:
+        """`__call__` for each window."""
+        return [
+            self(
+                window.crops, window.audio_tokens, window.noise, window.generator,
+                num_inference_steps, guidance_scale, progress,
+            )
+            for window in windows
+        ]  # fmt: skip
 
     @torch.inference_mode()
     def __call__(

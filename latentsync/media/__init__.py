@@ -1,16 +1,28 @@
-"""Bytes to arrays and back: video, pictures, audio and mel. Nothing else in the project opens a media file."""
+"""Bytes to arrays and back: video, pictures, audio and mel. Nothing else in the project opens a media file.
+
+The mel spectrogram is loaded when it is first asked for: a mistake in a request is answered without waiting for torch.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from latentsync.media.audio import decode_audio, encode_wav, load_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.frames import TimedFrame, read_frames, read_frames_at, read_image
-from latentsync.media.mel import log_mel, mel_window
+from latentsync.media.picture import Picture, VideoLook, still_picture
+from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import VideoInfo, is_image, is_video, probe_video
 from latentsync.media.video_writer import VideoWriter, encode_clip
 
+if TYPE_CHECKING:
+    from latentsync.media.mel import log_mel, mel_window
+
 __all__ = [
     "ClipReader",
+    "Picture",
+    "PictureReader",
     "TimedFrame",
     "VideoInfo",
+    "VideoLook",
     "VideoWriter",
     "decode_audio",
     "encode_clip",
@@ -24,4 +36,13 @@ __all__ = [
     "read_frames",
     "read_frames_at",
     "read_image",
+    "still_picture",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("log_mel", "mel_window"):
+        from latentsync.media import mel
+
+        return getattr(mel, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,7 +66,7 @@ def decoded_chunks(path: str | Path, rate: int, layout: str) -> Iterator[np.ndar
     """
     with open_media(path, "audio") as container:
         first_audio_stream(container, path)
-        offset = _lead_seconds(container)
+        offset = lead_seconds(container)
         skip = max(0, round(-offset * rate))
         if offset > 0:
             yield np.zeros((len(av.AudioLayout(layout).channels), round(offset * rate)), np.float32)
@@ -83,7 +83,7 @@ def _as_float(frame: AudioFrame) -> np.ndarray:
     return (frame.to_ndarray() / 2.0**31).astype(np.float32)
 
 
-def _lead_seconds(container: InputContainer) -> float:
+def lead_seconds(container: InputContainer) -> float:
     """How much later than the pictures the sound begins, in seconds (negative: earlier; 0 without pictures)."""
     audio, video = container.streams.audio[0], find_video_stream(container)
     if video is None or video.start_time is None or audio.start_time is None:

@@ -104,6 +104,10 @@ class AudioTrack:
             self._encode(np.pad(chunk, ((0, 0), (0, size - chunk.shape[1]))))
         self._container.mux(self._stream.encode(None))
 
+    def close(self) -> None:
+        """Stop reading."""
+        self._sound.close()
+
     def _fill(self, size: int) -> bool:
         """Read until `size` samples are pending; False when the sound has fewer left."""
         parts = [self._pending]

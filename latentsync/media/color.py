@@ -18,7 +18,7 @@ _SWS_OF_TAG = {
 }
 # Chroma is interpolated on both sides: nearest chroma costs about 3 dB on a smooth picture.
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-_CAREFUL = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | _FULL_CHROMA
+CAREFUL = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | _FULL_CHROMA
 
 
 def source_matrix(tag: int, width: int, height: int) -> Colorspace:
@@ -37,7 +37,7 @@ class RgbReader:
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """(H, W, 3) uint8 RGB, contiguous, as stored (not yet rotated)."""
         matrix = source_matrix(frame.colorspace, frame.width, frame.height)
-        rgb = self._scaler.reformat(frame, format="rgb24", src_colorspace=matrix, interpolation=_CAREFUL, threads=1)
+        rgb = self._scaler.reformat(frame, format="rgb24", src_colorspace=matrix, interpolation=CAREFUL, threads=1)
         return np.ascontiguousarray(rgb.to_ndarray())
 
 
@@ -54,6 +54,6 @@ class YuvMaker:
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
-            interpolation=_CAREFUL,
+            interpolation=CAREFUL,
             threads=1,
         )

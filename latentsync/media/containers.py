@@ -14,10 +14,11 @@ from latentsync.errors import UserError
 _ATTACHED_PICTURE = "attached_pic"
 
 
-def open_media(source: str | Path | bytes, role: str) -> InputContainer:
+def open_media(source: str | Path | bytes, role: str, keep_readable: bool = False) -> InputContainer:
     """Open a file, or its bytes, for reading.
 
-    role: what the file is for in the user's words ("input", "audio"); it begins each message.
+    role: what the file is for in the user's words ("input", "audio"); it begins each message. keep_readable: open a
+    file that is cut off, for what it still has.
     Raises UserError when it is missing, a folder, empty, not a media file, or cut off.
     """
     if isinstance(source, bytes):
@@ -42,7 +43,7 @@ def open_media(source: str | Path | bytes, role: str) -> InputContainer:
             "give a whole video, picture or audio file"
         ) from error
     missing = _missing_bytes(container, path.stat().st_size)
-    if missing:
+    if missing and not keep_readable:
         container.close()
         raise UserError(f"{role} '{path}': cut off, the last {missing} bytes are missing; give the whole file")
     return container

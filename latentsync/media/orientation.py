@@ -28,6 +28,11 @@ class Orientation:
         image = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
         return np.ascontiguousarray(image)
 
+    def stored(self, image: np.ndarray) -> np.ndarray:
+        """What `upright` makes into `image`: (H, W, 3) as seen to as stored, a view."""
+        image = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        return image.transpose(1, 0, 2) if self.transpose else image
+
 
 def frame_orientation(frame: VideoFrame) -> Orientation:
     """Read it from the frame's side data; a frame without one is upright.

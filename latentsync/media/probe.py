@@ -35,12 +35,13 @@ class VideoInfo:
     has_audio: bool
 
 
-def probe_video(path: str | Path) -> VideoInfo:
+def probe_video(path: str | Path, keep_readable: bool = False) -> VideoInfo:
     """Look at a video: one frame is decoded for its orientation; packets are counted where the container does not tell.
 
-    Raises UserError for a missing or unreadable file, or one without pictures.
+    keep_readable: a file that is cut off will do. Raises UserError for a missing or unreadable file, or one without
+    pictures.
     """
-    with open_media(path, "input") as container:
+    with open_media(path, "input", keep_readable) as container:
         stream = first_video_stream(container, path)
         try:
             frame = next(container.decode(stream), None)
@@ -51,7 +52,7 @@ def probe_video(path: str | Path) -> VideoInfo:
         turn = frame_orientation(frame)
         width, height = (frame.height, frame.width) if turn.transpose else (frame.width, frame.height)
         fps = stream.average_rate or stream.guessed_rate or Fraction(25)
-        num_frames = stream.frames or _count_packets(path)
+        num_frames = stream.frames or _count_packets(path, keep_readable)
         return VideoInfo(
             path=Path(path),
             width=width,
@@ -96,8 +97,8 @@ def _duration(stream: VideoStream, num_frames: int, fps: Fraction) -> float:
     return float(num_frames / fps)
 
 
-def _count_packets(path: str | Path) -> int:
+def _count_packets(path: str | Path, keep_readable: bool) -> int:
     """One packet is one frame in every container that we read."""
-    with open_media(path, "input") as container:
+    with open_media(path, "input", keep_readable) as container:
         stream = first_video_stream(container, path)
         return sum(1 for packet in container.demux(stream) if packet.size)

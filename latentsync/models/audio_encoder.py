@@ -1,5 +1,6 @@
 """Speech to audio tokens: every hidden layer of a Whisper encoder, in windows around each video frame."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,8 @@ STEPS_PER_SECOND = 50  # one hidden vector for 20 ms
 MEL_PER_SECOND = 100
 PIECE_SECONDS = 30  # what Whisper's positions span
 WINDOW_BEFORE, WINDOW_AFTER = 4, 5  # steps 2i−4 … 2i+5 around the first step of frame i
+_HOP = SAMPLE_RATE // MEL_PER_SECOND
+_REACH = 200  # samples before and after its place that a mel column looks at
 
 
 class AudioEncoder(nn.Module):
@@ -73,11 +76,14 @@ class AudioEncoder(nn.Module):
 
     def log_mel(self, waves: Tensor) -> Tensor:
         """Whisper's log-mel (B, mels, N // 160) of 16 kHz waves (B, N), 100 columns a second."""
-        window = torch.hann_window(400, device=waves.device)
-        power = torch.stft(waves.float(), 400, 160, window=window, return_complex=True)[..., :-1].abs() ** 2
-        mel = torch.log10((self.mel_filters @ power).clamp(min=1e-10))
-        mel = torch.maximum(mel, mel.amax(dim=(-2, -1), keepdim=True) - 8)
-        return (mel + 4) / 4
+        mel = self._log_power(nn.functional.pad(waves.float()[:, None], (_REACH, _REACH), "reflect")[:, 0])[..., :-1]
+        return _scaled(mel, mel.amax(dim=(-2, -1), keepdim=True))
+
+    def _log_power(self, waves: Tensor) -> Tensor:
+        """log10 of the mel power (B, mels, T) of waves (B, 160 · (T − 1) + 400)."""
+        window = torch.hann_window(2 * _REACH, device=waves.device)
+        power = torch.stft(waves, 2 * _REACH, _HOP, window=window, center=False, return_complex=True).abs() ** 2
+        return torch.log10((self.mel_filters @ power).clamp(min=1e-10))
 
     def encode(self, mel: Tensor) -> Tensor:
         """Hidden layers (B, 1500, layers + 1, D) of log-mel (B, mels, ≤ 3000), before the final LayerNorm.
@@ -104,10 +110,10 @@ class AudioEncoder(nn.Module):
         Raises UserError for a wave shorter than one step of 20 ms.
         """
         wave = torch.as_tensor(wave, device=self.mel_filters.device)
-        if wave.ndim != 1 or len(wave) < SAMPLE_RATE // STEPS_PER_SECOND:
-            raise UserError(f"audio of {len(wave) / SAMPLE_RATE:.3f} s is too short to encode")
+        if wave.ndim != 1:
+            raise ValueError(f"wave must be (N,), not {tuple(wave.shape)}")
+        starts, keeps = self._plan(self.num_steps(len(wave)))
         mel = self.log_mel(wave[None])[0]  # (mels, N // 160), normalised over the whole audio, as published
-        starts, keeps = self._plan(len(wave) // (SAMPLE_RATE // STEPS_PER_SECOND))
         parts: list[Tensor] = []
         for first in range(0, len(starts), self.pieces_per_batch):
             batch = starts[first : first + self.pieces_per_batch]
@@ -116,6 +122,46 @@ class AudioEncoder(nn.Module):
             for piece, start, (begin, end) in zip(hidden, batch, keeps[first:]):
                 parts.append(piece[begin - start : end - start])
         return torch.cat(parts)
+
+    def num_steps(self, num_samples: int) -> int:
+        """T, the steps of 20 ms of a recording. Raises UserError for less than one."""
+        if num_samples < SAMPLE_RATE // STEPS_PER_SECOND:
+            raise UserError(f"audio of {num_samples / SAMPLE_RATE:.3f} s is too short to encode")
+        return num_samples // (SAMPLE_RATE // STEPS_PER_SECOND)
+
+    def loudest(self, chunks: Iterator[np.ndarray], num_samples: int) -> Tensor:
+        """The highest log10 mel power of a recording, to which Whisper's log-mel is relative: a number.
+
+        chunks: the 16 kHz mono wave in order, float32 (n,) each, `num_samples` together.
+        """
+        wave, columns = _Wave(chunks), num_samples // _HOP
+        length = PIECE_SECONDS * MEL_PER_SECOND
+        return torch.stack(
+            [
+                self._log_power(self._around(wave, first, min(first + length, columns), num_samples)).amax()
+                for first in range(0, columns, length)
+            ]
+        ).amax()
+
+    def stream(self, chunks: Iterator[np.ndarray], num_samples: int, loudest: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """`hidden_states` in parts, for recordings of any length: (first step, hidden layers (n, layers + 1, D)).
+
+        chunks, num_samples, loudest: see `loudest`. Some 35 s of the wave are held.
+        """
+        wave = _Wave(chunks)
+        starts, keeps = self._plan(self.num_steps(num_samples))
+        for start, (begin, end) in zip(starts, keeps, strict=True):
+            first = 2 * start
+            last = min(first + PIECE_SECONDS * MEL_PER_SECOND, num_samples // _HOP)
+            mel = _scaled(self._log_power(self._around(wave, first, last, num_samples)), loudest)
+            yield begin, self.encode(mel)[0, begin - start : end - start]
+
+    def _around(self, wave: "_Wave", first: int, last: int, num_samples: int) -> Tensor:
+        """The samples (1, n) that mel columns [first, last) look at, mirrored at the recording's ends."""
+        start, stop = first * _HOP - _REACH, (last - 1) * _HOP + _REACH
+        samples = wave.between(max(0, start), min(stop, num_samples))
+        samples = np.pad(samples, (max(0, -start), max(0, stop - num_samples)), mode="reflect")
+        return torch.from_numpy(samples)[None].to(self.mel_filters.device)
 
     def frame_tokens(self, hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
         """See the function `frame_tokens`."""
@@ -142,3 +188,31 @@ def frame_tokens(hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
     offsets = torch.arange(-WINDOW_BEFORE, WINDOW_AFTER + 1, device=hidden.device)
     steps = (first[:, None] + offsets).clamp(0, len(hidden) - 1)  # (F, 10)
     return hidden[steps].flatten(1, 2)
+
+
+def _scaled(log_power: Tensor, loudest: Tensor) -> Tensor:
+    """Whisper's range: eight decades below the loudest, then about −1 … 1."""
+    return (torch.maximum(log_power, loudest - 8) + 4) / 4
+
+
+class _Wave:
+    """A wave that arrives in chunks, as a window that moves forwards."""
+
+    def __init__(self, chunks: Iterator[np.ndarray]) -> None:
+        self._chunks = chunks
+        self._first = 0
+        self._held = np.zeros(0, np.float32)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Samples [start, stop), float32; what lies before `start` is given up. Raises ValueError beyond the end."""
+        parts = [self._held[start - self._first :]]
+        count = len(parts[0])
+        while count < stop - start:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                raise ValueError(f"the wave ends before sample {stop}")
+            parts.append(np.asarray(chunk, dtype=np.float32))
+            count += len(chunk)
+        # A chunk can lie wholly before `start` only when nothing was held.
+        self._first, self._held = start, np.concatenate(parts)
+        return self._held[: stop - start]

@@ -92,12 +92,12 @@ def test_the_sound_and_the_guidance_steer_the_mouth(lip_sync: LipSyncPipeline, h
 
 
 def test_frames_without_a_face_pass_through(networks: dict, head: Head, tmp_path: Path) -> None:
-    hidden = {0, 1, 20, *range(30, 35)}
+    hidden = {0, 1, *range(16, 24)}
     faces = [[] if number in hidden else points for number, points in enumerate(head.landmarks3)]
     lip_sync = LipSyncPipeline(**networks, face_finder=GivenFaces(faces), resolution=head.resolution)
     report = lip_sync(head.video, head.audio, tmp_path / "out.mp4", **FAST)
     assert {number for number, fate in enumerate(report.fates) if fate is Fate.NO_FACE} == hidden
-    assert (report.num_windows, report.count(Fate.NO_FACE)) == (2, len(hidden)) or report.num_windows == 3
+    assert (report.num_windows, report.count(Fate.NO_FACE)) == (2, len(hidden))
     out = images(report.output)
     for number in range(35):
         assert (psnr(out[number], head.frames[number]) > 33) == (number in hidden), number

@@ -1,27 +1,10 @@
-"""The window plan: every frame once, in order, whole windows but the last."""
+"""The model's clock against the output's, and the order in which a short video is played."""
 
 from itertools import pairwise
 
 import pytest
 
-from latentsync.inference.plan import frames_of_audio, pad_to, ping_pong_index, plan_windows
-
-
-@pytest.mark.parametrize("window", [1, 2, 7, 16])
-def test_windows_cover_every_frame_once_and_only_the_last_is_short(window: int) -> None:
-    for num_frames in range(70):
-        windows = list(plan_windows(num_frames, window))
-        covered = [frame for w in windows for frame in range(w.start, w.stop)]
-        assert covered == list(range(num_frames))
-        assert [w.index for w in windows] == list(range(len(windows)))
-        assert all(w.count == window for w in windows[:-1])
-        assert all(1 <= w.count <= window for w in windows)
-
-
-def test_impossible_windows_are_refused() -> None:
-    for num_frames, window in [(5, 0), (-1, 4)]:
-        with pytest.raises(ValueError):
-            list(plan_windows(num_frames, window))
+from latentsync.inference.plan import frames_of_audio, model_frame, model_frames_before, pad_to, ping_pong_index
 
 
 def test_padding_repeats_the_last_item_and_keeps_the_rest() -> None:
@@ -46,3 +29,18 @@ def test_ping_pong_turns_at_both_ends_without_a_jump() -> None:
         indices = [ping_pong_index(k, length) for k in range(50)]
         assert all(abs(a - b) <= 1 for a, b in pairwise(indices))
         assert set(indices) == set(range(length))
+
+
+def test_at_25_frames_a_second_both_clocks_are_one() -> None:
+    for number in range(90_000):  # an hour
+        assert model_frame(number / 25) == number
+        assert model_frames_before(number / 25) == number
+
+
+@pytest.mark.parametrize("fps", [1, 12.5, 24, 29.97, 30, 50, 60, 240])
+def test_a_frame_takes_the_mouth_nearest_in_time_and_the_model_the_newest_picture(fps: float) -> None:
+    times = [number / fps for number in range(round(40 * fps))]
+    for number, time in enumerate(times[:-1]):
+        assert abs(model_frame(time) / 25 - time) <= 0.02 + 1e-9
+        shown = range(model_frames_before(time), model_frames_before(times[number + 1]))
+        assert all(time - 0.002 <= k / 25 < times[number + 1] for k in shown)

@@ -9,7 +9,7 @@ from data_prep.sample import make_sample
 from infer import SAMPLE, choose_files
 from latentsync.data.synthetic import HELD_OUT_IDENTITIES
 from latentsync.errors import UserError
-from latentsync.inference.face_track import FacesFromFile
+from latentsync.inference.face_file import FacesFromFile
 from latentsync.inference.request import check_request
 from latentsync.media.audio import load_audio
 from latentsync.media.frames import read_frames, read_image
