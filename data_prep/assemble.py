@@ -1,0 +1,100 @@
+"""From stored records to the result: fates, the manifest, and shards whose bytes do not depend on how the run went."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from data_prep.clips import read_clip
+from data_prep.limits import judge
+from data_prep.manifest import ACCEPTED, COLUMNS, FAILED, MANIFEST_NAME, THUMBNAILS, Limits, Row, write_manifest
+from data_prep.sample import write_whole
+from data_prep.sources import Source
+from data_prep.store import Store
+from latentsync.data.shard_writer import INDEX_NAME, ShardWriter
+from latentsync.errors import UserError
+
+SHARDS = "shards"
+_SUMMARY = "shards.json"
+# What a runner says of a failure begins so; the manifest counts by the words on the right.
+_FAILURES = {"no progress": "time limit", "its worker process": "worker died", "OSError": "disk or file error"}
+
+
+def judged_rows(sources: Iterable[Source], store: Store, limits: Limits, failures: Mapping[str, str]) -> list[Row]:
+    """The rows of all sources, with fates. failures: source name -> why there is no record of it."""
+    rows: list[Row] = []
+    for source in sources:
+        if source.name in failures:
+            rows.append(_failed_row(source, failures[source.name]))
+            continue
+        record = store.read(source)
+        if record is None:
+            rows.append(_failed_row(source, "OSError: its record is gone or the video has changed since"))
+            continue
+        rows += [judge(row, limits) for row in record.rows]
+    return rows
+
+
+def write_result(output: Path, rows: list[Row], store: Store, limits: Limits, clips_per_shard: int) -> None:
+    """Write shards, then the manifest; thumbnails of rows that are no more go. Raises UserError on a full disk."""
+    accepted = sorted((row for row in rows if row["fate"] == ACCEPTED), key=lambda row: row["clip_key"])
+    try:
+        _write_shards(output, accepted, store, clips_per_shard)
+        write_manifest(
+            output / MANIFEST_NAME, ({name: row[name] for name in COLUMNS if name in row} for row in rows), limits
+        )
+        kept = {Path(row["thumbnail"]).name for row in rows if row.get("thumbnail")}
+        for path in (output / THUMBNAILS).iterdir():
+            if path.name not in kept:
+                path.unlink()
+    except OSError as error:
+        raise UserError(
+            f"output '{output}': cannot be written ({error.strerror}); free space and run the same command again"
+        ) from error
+
+
+def _failed_row(source: Source, failure: str) -> Row:
+    reason = next((words for begin, words in _FAILURES.items() if failure.startswith(begin)), "error")
+    return {
+        "row_id": source.id,
+        "source": source.name,
+        "source_id": source.id,
+        "level": "source",
+        "start": 0.0,
+        "fate": FAILED,
+        "reason": reason,
+        "detail": failure,
+    }
+
+
+def _write_shards(output: Path, accepted: list[Row], store: Store, clips_per_shard: int) -> None:
+    """Fill OUTPUT/shards anew, in the order of the keys, unless it holds just these clips already."""
+    folder, part, before = output / SHARDS, output / f".{SHARDS}.part", output / f".{SHARDS}.old.part"
+    summary = _summary(accepted, clips_per_shard)
+    with suppress(OSError, ValueError):
+        if json.loads((output / _SUMMARY).read_text()) == summary and (folder / INDEX_NAME).is_file():
+            return
+    for leftover in (part, before):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        with ShardWriter(part, clips_per_shard) as writer:
+            for row in accepted:
+                writer.write(read_clip(store.folder / row["source_id"], row["clip_key"], row["metadata"]))
+        with suppress(FileNotFoundError):
+            folder.rename(before)
+        part.rename(folder)
+        write_whole(output / _SUMMARY, (json.dumps(summary) + "\n").encode())
+    finally:
+        for leftover in (part, before):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _summary(accepted: list[Row], clips_per_shard: int) -> dict[str, Any]:
+    """What the shards are made from: equal summaries, equal shards."""
+    digest = hashlib.sha256()
+    for row in accepted:
+        digest.update(json.dumps([row["clip_key"], row["metadata"], row["clips_bytes"]], sort_keys=True).encode())
+    return {"clips": len(accepted), "clips_per_shard": clips_per_shard, "sha256": digest.hexdigest()}

@@ -1,0 +1,101 @@
+"""Stage offset: by how many frames sound and lips are apart, how sure that is, and the sound moved to mend it."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_prep.candidate import Candidate, FaceFrame
+from data_prep.manifest import Row
+from data_prep.resample import Sound
+from latentsync.errors import UserError
+
+MAX_SHIFT = 15  # frames, as in the published evaluation
+_NOT_MEASURED = ("device", "batch_size")  # arguments of scorers that do not change what they say
+
+
+class SyncScore(Protocol):
+    """offset: frames by which the sound is early (delay it by so many to mend it); confidence: best against median."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+
+class SyncScorer(Protocol):
+    """A SyncNet, ours or SyncNet v2."""
+
+    def score(self, frames: np.ndarray, wave: np.ndarray) -> Any:
+        """A `SyncScore` of frames (F, S, S, 3) uint8 RGB at 25 fps and their sound (N,) float at 16 kHz."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScorerMaker:
+    """Makes a sync scorer where it is needed, in a worker: the parent neither imports nor loads it.
+
+    target: the scorer's class, "module.Class"; arguments: of its constructor.
+    """
+
+    target: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def module(self) -> str:
+        """Where the class is."""
+        return self.target.rpartition(".")[0]
+
+    def __call__(self) -> SyncScorer:
+        """Import, build. Raises UserError for missing weights."""
+        made = getattr(importlib.import_module(self.module), self.target.rpartition(".")[2])
+        try:
+            return made(**self.arguments)
+        except UserError as error:
+            raise UserError(f"syncnet: {error}; or set syncnet=none to leave the stage out") from error
+
+    def described(self) -> Any:
+        """What its scores depend on."""
+        arguments = {name: value for name, value in self.arguments.items() if name not in _NOT_MEASURED}
+        return [self.target, arguments]
+
+
+class Score:
+    """See `SyncScore`."""
+
+    def __init__(self, offset: int, confidence: float) -> None:
+        self.offset, self.confidence = offset, confidence
+
+
+def best_shift(cosines: np.ndarray, starts: np.ndarray) -> Score:
+    """Offset and confidence from the cosines of video windows, which begin at frames `starts` (W,), with the sound at
+    every frame, (W, A)."""
+    means = []
+    for shift in range(-MAX_SHIFT, MAX_SHIFT + 1):
+        inside = (starts + shift >= 0) & (starts + shift < cosines.shape[1])
+        means.append(float(cosines[inside, starts[inside] + shift].mean()) if inside.any() else -1.0)
+    best = int(np.argmax(means))
+    # The lips match sound that comes `shift` frames later: it is late by that, early by its negative.
+    return Score(MAX_SHIFT - best, float(means[best] - np.median(means)))
+
+
+def measure_offset(candidate: Candidate, sound: Sound, scorer: SyncScorer) -> Row:
+    """offset_… of a candidate; `offset_after` is measured with the corrected sound."""
+    pictures = _pictures(candidate.frames)
+    before = scorer.score(pictures, sound.between(candidate.first, candidate.stop))
+    after = before
+    if before.offset:
+        moved = sound.between(candidate.first - before.offset, candidate.stop - before.offset)
+        after = scorer.score(pictures, moved)
+    return {
+        "offset_frames": float(before.offset),
+        "offset_confidence": round(before.confidence, 4),
+        "offset_after": float(after.offset),
+    }
+
+
+def _pictures(frames: list[FaceFrame]) -> np.ndarray:
+    return np.stack([frame.crop if frame.box_crop is None else frame.box_crop for frame in frames])

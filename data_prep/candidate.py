@@ -1,0 +1,83 @@
+"""What the stages hand to each other: a frame at 25 a second, a face in it, and a run of those, the clip candidate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latentsync.face.landmarks import Face
+
+FPS = 25
+SAMPLE_RATE = 16000
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+
+class Rejected(Exception):
+    """A stage turns a source down. reason: without numbers, so that reasons can be counted; detail: with them."""
+
+    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.stage, self.reason, self.detail = stage, reason, detail
+
+
+@dataclass(frozen=True)
+class SteadyFrame:
+    """index: number at 25 a second; image: (H, W, 3) uint8 RGB, upright; number, time: of the source's own frame that
+    is shown, from 0 and in seconds."""
+
+    index: int
+    image: np.ndarray
+    number: int
+    time: float
+
+
+@dataclass(frozen=True)
+class FaceLook:
+    """What is kept of a face in one picture; of the picture itself nothing.
+
+    picture: (width, height). opening: of the mouth, in face heights, None without a mesh. pose: yaw, pitch, roll in
+    degrees. light: (sharpness, brightness, clipped, blockiness), see `crop_selection`, None in frames not looked at.
+    """
+
+    picture: tuple[int, int]
+    opening: float | None
+    pose: tuple[float, float, float]
+    light: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """One face in one frame, and where that frame stands in the source (number, time).
+
+    found: False where the face is interpolated. crop: (R, R, 3) uint8 RGB, aligned. scale: crop pixels a source pixel.
+    outside: share of the crop beyond the picture. box_crop: (S, S, 3) uint8 RGB around the box, where asked for.
+    """
+
+    index: int
+    number: int
+    time: float
+    face: Face
+    found: bool
+    look: FaceLook
+    crop: np.ndarray
+    scale: float
+    outside: float
+    box_crop: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Consecutive frames of one face that may become a clip; shot, track: numbers in the source."""
+
+    shot: int
+    track: int
+    frames: list[FaceFrame]
+
+    @property
+    def first(self) -> int:
+        """Number of its first frame."""
+        return self.frames[0].index
+
+    @property
+    def stop(self) -> int:
+        """One after its last frame."""
+        return self.frames[-1].index + 1

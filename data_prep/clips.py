@@ -1,0 +1,126 @@
+"""Stage clips: tracks cut into candidates of 5 to 10 s, and a candidate encoded, once, as it will lie in a shard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.candidate import FPS, SAMPLE_RATE, Candidate, FaceFrame
+from data_prep.manifest import Row
+from data_prep.resample import Sound
+from data_prep.sample import write_whole
+from latentsync import __version__
+from latentsync.data.sample import ClipSample, validate
+from latentsync.errors import UserError
+from latentsync.media.audio import encode_wav
+from latentsync.media.video_writer import encode_clip
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """min_seconds, max_seconds: of a clip. crf: H.264 quality, less is better; gop: frames between key frames.
+
+    Raises UserError for a range too narrow to cut every track into.
+    """
+
+    min_seconds: float = 5.0
+    max_seconds: float = 10.0
+    crf: int = 14
+    gop: int = 8
+
+    def __post_init__(self) -> None:
+        if self.min_seconds <= 0 or self.max_seconds < 2 * self.min_seconds:
+            raise UserError("measure.clips: min_seconds above 0, and max_seconds at least twice as long")
+        if not 0 <= self.crf <= 51 or self.gop < 1:
+            raise UserError("measure.clips: crf from 0 to 51, gop from 1")
+
+    @property
+    def min_frames(self) -> int:
+        return round(self.min_seconds * FPS)
+
+    @property
+    def max_frames(self) -> int:
+        return round(self.max_seconds * FPS)
+
+
+class TrackCutter:
+    """Cuts one track, as it comes, into candidates; at most max + min seconds of it are in memory."""
+
+    def __init__(self, shot: int, track: int, settings: ClipSettings) -> None:
+        self.shot, self.track, self.seen = shot, track, 0
+        self.last: FaceFrame | None = None
+        self._settings = settings
+        self._frames: list[FaceFrame] = []
+
+    def add(self, frame: FaceFrame) -> list[Candidate]:
+        """Take the next frame; give the candidate that it completes."""
+        self._frames.append(frame)
+        self.seen, self.last = self.seen + 1, frame
+        settings = self._settings
+        if len(self._frames) < settings.max_frames + settings.min_frames:
+            return []
+        return [self._cut(settings.max_frames)]
+
+    def end(self) -> list[Candidate]:
+        """What is left as one candidate, or two halves; nothing where the track is shorter than the shortest clip."""
+        left = len(self._frames)
+        if left < self._settings.min_frames:
+            return []
+        if left <= self._settings.max_frames:
+            return [self._cut(left)]
+        return [self._cut(left // 2), self._cut(left - left // 2)]
+
+    def _cut(self, count: int) -> Candidate:
+        frames, self._frames = self._frames[:count], self._frames[count:]
+        return Candidate(self.shot, self.track, frames)
+
+
+def frames_with_sound(candidate: Candidate, sound: Sound, offset: int) -> tuple[int, int]:
+    """(first, stop) of the candidate's frames that have sound once it is moved by `offset` frames."""
+    first = max(candidate.first, offset)
+    return first, max(first, min(candidate.stop, sound.num_frames + offset))
+
+
+def write_clip(folder: Path, key: str, candidate: Candidate, sound: Sound, row: Row, settings: ClipSettings) -> Row:
+    """Encode a candidate with its sound moved by the measured offset, less the frames that then have no sound.
+
+    Writes `folder`/KEY.mp4 and KEY.wav. Returns the clips_… measurements and "metadata", the clip's KEY.json.
+    """
+    offset = int(row.get("offset_frames") or 0)
+    first, stop = frames_with_sound(candidate, sound, offset)
+    frames = candidate.frames[first - candidate.first : stop - candidate.first]
+    video = encode_clip((frame.crop for frame in frames), fps=FPS, gop=settings.gop, crf=settings.crf)
+    audio = encode_wav(sound.between(first - offset, stop - offset), SAMPLE_RATE)
+    write_whole(folder / f"{key}.mp4", video)
+    write_whole(folder / f"{key}.wav", audio)
+    return {
+        "clips_frames": stop - first,
+        "clips_bytes": len(video) + len(audio),
+        "metadata": _metadata(candidate, first, stop, row),
+    }
+
+
+def read_clip(folder: Path, key: str, metadata: dict) -> ClipSample:
+    """A written clip as the shard writer takes it. Raises OSError where a file is missing."""
+    return ClipSample(key, (folder / f"{key}.mp4").read_bytes(), (folder / f"{key}.wav").read_bytes(), metadata)
+
+
+def _metadata(candidate: Candidate, first: int, stop: int, row: Row) -> dict:
+    """As in `latentsync.data.sample`; offset: what is left of it, source_offset: what was corrected."""
+    metadata = {
+        "source": row["source"],
+        "start": first / FPS,
+        "end": stop / FPS,
+        "fps": FPS,
+        "resolution": int(candidate.frames[0].crop.shape[0]),
+        "num_frames": stop - first,
+        "software_version": __version__,
+        "shot": candidate.shot,
+        "track": candidate.track,
+    }
+    if row.get("offset_frames") is not None:
+        metadata |= {
+            "offset": int(row["offset_after"]),
+            "source_offset": int(row["offset_frames"]),
+            "confidence": row["offset_confidence"],
+        }
+    validate(metadata)
+    return metadata

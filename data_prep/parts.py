@@ -1,0 +1,59 @@
+"""What measurements depend on, and the networks and stages that are built from it once in each process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_prep.av_offset import ScorerMaker
+from data_prep.clips import ClipSettings
+from data_prep.face_tracks import FaceFinders, FaceTracker
+from data_prep.quality import HyperIqa
+from data_prep.shots import ShotSplitter
+from data_prep.sources import Source
+from latentsync.errors import UserError
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Settings that measurements and encoded clips depend on, a group of arguments for each stage.
+
+    resolution: side of the crops in pixels. shots: of `ShotSplitter`; finder: of `FaceFinders`; tracks: of
+    `FaceTracker`; clips: of `ClipSettings`; hyperiqa: whether to run it; device: where. box_size: S of the crops around
+    the face's box that the sync scorer wants, 0 = it takes the aligned crops.
+    """
+
+    resolution: int = 256
+    shots: Mapping[str, Any] = field(default_factory=dict)
+    finder: Mapping[str, Any] = field(default_factory=dict)
+    tracks: Mapping[str, Any] = field(default_factory=dict)
+    clips: Mapping[str, Any] = field(default_factory=dict)
+    hyperiqa: bool = False
+    device: str = "cpu"
+    box_size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resolution < 32 or self.resolution % 8:
+            raise UserError(f"measure.resolution={self.resolution}: give a multiple of 8, at least 32")
+
+
+class Parts:
+    """The stages, ready to work. make_scorer: loads the sync scorer; None leaves that stage out.
+
+    Raises UserError for missing weights and for settings out of range.
+    """
+
+    def __init__(self, measuring: Measuring, make_scorer: ScorerMaker | None) -> None:
+        self.measuring = measuring
+        self.clips = ClipSettings(**measuring.clips)
+        self.iqa = HyperIqa(measuring.device) if measuring.hyperiqa else None
+        self.scorer = None if make_scorer is None else make_scorer()
+        self._finders = FaceFinders(**measuring.finder)
+        self.splitter()
+
+    def splitter(self) -> ShotSplitter:
+        """For the shots of one video."""
+        return ShotSplitter(**self.measuring.shots)
+
+    def tracker(self, source: Source) -> FaceTracker:
+        """For the faces of one video. Raises Rejected where its landmarks should lie beside it and do not."""
+        return FaceTracker(self._finders.open(source.path), **self.measuring.tracks)

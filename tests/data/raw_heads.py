@@ -1,0 +1,59 @@
+"""Synthetic talking heads as raw video with landmarks beside it, and the settings that prepare them quickly."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.parts import Measuring
+from data_prep.runner import Outcome, describe
+from latentsync.data.synthetic import SyntheticClip, draw_clip
+from latentsync.media.video_writer import VideoWriter
+
+RESOLUTION = 64
+
+
+def draw_head(identity: int, seconds: float = 2.0, resolution: int = RESOLUTION) -> SyntheticClip:
+    """A held-out person in a scene."""
+    return draw_clip(identity_seed=identity, seconds=seconds, resolution=resolution, seed=1, mode="scene")
+
+
+def write_head(path: Path, clip: SyntheticClip, sound_delay: int = 0) -> None:
+    """The clip as a video with landmarks beside it; its sound comes `sound_delay` frames late."""
+    height, width = clip.frames.shape[1:3]
+    wave = np.roll(clip.wave, sound_delay * 640)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(path, width, height, clip.fps, crf=10, audio=(wave, clip.sample_rate)) as writer:
+        for frame in clip.frames:
+            writer.write(frame)
+    path.with_suffix(".json").write_text(json.dumps(clip.truth()))
+
+
+def measuring(**changes: Any) -> Measuring:
+    """Settings for the folder of heads: small crops, landmarks from the files, clips of one to two seconds."""
+    base: dict[str, Any] = {
+        "resolution": RESOLUTION,
+        "finder": {"kind": "json"},
+        "clips": {"min_seconds": 1.0, "max_seconds": 2.0},
+    }
+    return Measuring(**{**base, **changes})
+
+
+class HereRunner:
+    """Works in this process, and remembers what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def map(self, work: Any, items: Iterable[Any], tell: Any = None) -> Iterator[Outcome[Any]]:
+        for item in items:
+            self.asked.append(item.name)
+            try:
+                yield Outcome(item, work(item, self._alive))
+            except Exception as error:
+                yield Outcome(item, failure=describe(error))
+
+    def _alive(self, share: float) -> None:
+        assert 0 <= share <= 1

@@ -1,0 +1,64 @@
+"""What the tests of runners let run, in a process of its own: items that work, raise, hang and die."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from data_prep.runner import Alive, LocalRunner
+
+Job = tuple[str, Path]
+
+
+def act(job: Job, alive: Alive) -> str:
+    """What an item does: its first word says."""
+    kind, folder = job
+    if kind == "raise":
+        raise ValueError("cannot\nwork")
+    if kind == "hang":
+        time.sleep(60)
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "die once" and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "slow":
+        for step in range(8):
+            time.sleep(0.1)
+            alive(step / 8)
+    if kind == "sign":
+        while True:
+            (folder / f"{os.getpid()}.alive").touch()
+            alive(0.5)
+            time.sleep(0.02)
+    return f"{kind} done"
+
+
+def outcomes(folder: Path, kinds: list[str], **settings: float) -> dict[str, tuple[str | None, str | None]]:
+    """Kind -> (result, failure)."""
+    runner = LocalRunner(num_workers=2, start_method="fork", **settings)  # type: ignore[arg-type]
+    found = list(runner.map(act, [(kind, folder) for kind in kinds]))
+    assert len(found) == len(kinds)
+    return {outcome.item[0]: (outcome.result, outcome.failure) for outcome in found}
+
+
+def left_after_closing(folder: Path) -> int:
+    """How many workers live on after the results are closed with items under way."""
+    jobs = [("a", folder), ("hang", folder), ("hang", folder)]
+    results = LocalRunner(num_workers=2, start_method="fork").map(act, jobs)
+    next(results)
+    children = psutil.Process().children()
+    results.close()  # type: ignore[attr-defined]
+    _, left = psutil.wait_procs([child for child in children if child.is_running()], timeout=3)
+    return sum(child.status() != psutil.STATUS_ZOMBIE for child in left)
+
+
+def with_small_files(largest: int, function: Callable[..., Any], **arguments: Any) -> Any:
+    """Call a function in a process whose files may not grow beyond so many bytes, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    return function(**arguments)

@@ -1,0 +1,63 @@
+"""Resampling: the pictures at 25 a second and the sound are those that a player shows and plays."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.candidate import FaceFrame, FaceLook, Rejected
+from data_prep.resample import Sound, measure_resampling, steady_frames
+from latentsync.face import Face
+from latentsync.media import VideoWriter, load_audio, read_frames_at
+
+RATES = [Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(50), Fraction(60), Fraction(15)]
+
+
+def write(path: Path, fps: Fraction, seconds: float = 1.0, rate: int = 44100) -> Path:
+    count = round(seconds * fps)
+    wave = np.sin(np.arange(round(seconds * rate)) * 0.05).astype(np.float32) * 0.5
+    with VideoWriter(path, 48, 32, fps, crf=4, audio=(wave, rate)) as writer:
+        for index in range(count):
+            writer.write(np.full((32, 48, 3), 20 + index * 200 // count, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize("fps", RATES, ids=str)
+def test_frames_are_those_of_the_reader_of_inference_at_every_rate(tmp_path: Path, fps: Fraction) -> None:
+    path = write(tmp_path / "a.mp4", fps)
+    frames = list(steady_frames(path))
+    expected = list(read_frames_at(path, 25))
+    assert len(frames) == len(expected)
+    assert all(np.array_equal(frame.image, image) for frame, image in zip(frames, expected))
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert all(frame.time <= frame.index / 25 + 2e-3 for frame in frames), "no picture before its time"
+
+
+@pytest.mark.parametrize("fps", RATES, ids=str)
+def test_measured_rate_and_repeats_are_the_sources(tmp_path: Path, fps: Fraction) -> None:
+    look = FaceLook((48, 32), None, (0, 0, 0), None)
+    face = Face(np.zeros((3, 2)), (0, 0, 1, 1))
+    frames = [
+        FaceFrame(frame.index, frame.number, frame.time, face, True, look, frame.image, 1, 0)
+        for frame in steady_frames(write(tmp_path / "a.mp4", fps, seconds=2.0))
+    ]
+    row = measure_resampling(frames)
+    assert row["resample_fps"] == pytest.approx(float(fps), rel=1e-3)
+    assert row["resample_repeated"] == pytest.approx(max(0, 1 - float(fps) / 25), abs=0.03)
+    assert row["resample_irregularity"] < 0.05
+
+
+def test_sound_is_that_of_the_loader_and_does_not_lie_in_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", Fraction(25), rate=48000)
+    sound = Sound(path, tmp_path / "sound.raw", lambda share: None)
+    expected = load_audio(path)
+    heard = sound.between(0, len(expected) // 640)
+    assert np.abs(heard - expected[: len(heard)]).max() < 1e-4
+    assert isinstance(sound._samples, np.memmap)
+
+
+def test_sound_that_cannot_be_decoded_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF nothing")
+    with pytest.raises(Rejected, match="sound cannot be decoded"):
+        Sound(tmp_path / "a.wav", tmp_path / "sound.raw", lambda share: None)
