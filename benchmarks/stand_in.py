@@ -35,6 +35,7 @@ class Painter:
         num_inference_steps: int,
         guidance_scale: float,
         progress: StepProgress | None = None,
+        scheduler: str = "ddim",
     ) -> list[list[np.ndarray]]:
         """Painted crops."""
         self.batches.append(len(windows))

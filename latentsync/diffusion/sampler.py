@@ -1,5 +1,6 @@
 """From noise to latents: the reverse process with any diffusers scheduler."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from latentsync.diffusion.guidance import check_guidance_scale, guide, unconditional
 from latentsync.errors import UserError
+from latentsync.models.audio_reuse import audio_computed_once
 
 
 def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -41,14 +43,15 @@ class Sampler:
         num_inference_steps: int = 20,
         guidance_scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Tensor:
         """Clean latents (B, 4, F, h, w), in the dtype of `noise`; between the steps they are float32.
 
         noise: start noise (B, 4, F, h, w), unit variance; mask: (B, 1, F, h, w); masked, reference: scaled latents
         (B, 4, F, h, w); audio_tokens: (B, F, L, D). Guidance (0 to 10) costs a second pass and acts only above 1, as
         published. progress(done, total) is called after every step. generator: for schedulers that add noise in their
-        steps; DDIM does not. Raises UserError for arguments out of range.
+        steps (DDIM does not), one for all or one for each clip. What
+        depends on the audio alone is computed once. Raises UserError for arguments out of range.
         """
         check_guidance_scale(guidance_scale)
         if num_inference_steps < 1:
@@ -58,16 +61,18 @@ class Sampler:
         fixed = torch.cat([mask.to(masked), masked, reference], dim=1)
         self.scheduler.set_timesteps(num_inference_steps, device=noise.device)
         latents = noise.float() * self.scheduler.init_noise_sigma
-        randomness = {} if generator is None else {"generator": generator}
-        for done, timestep in enumerate(self.scheduler.timesteps, 1):
-            noisy = self.scheduler.scale_model_input(latents, timestep).to(fixed.dtype)
-            sample = torch.cat([noisy, fixed], dim=1)  # (B, 13, F, h, w)
-            if guided:
-                noise_uncond, noise_cond = self.unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
-                noise_pred = guide(noise_uncond, noise_cond, guidance_scale)
-            else:
-                noise_pred = self.unet(sample, timestep, tokens)
-            latents = self.scheduler.step(noise_pred.float(), timestep, latents, **randomness).prev_sample
-            if progress is not None:
-                progress(done, len(self.scheduler.timesteps))
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        randomness = {"generator": generator} if generator is not None and takes_generator else {}
+        with audio_computed_once(self.unet):
+            for done, timestep in enumerate(self.scheduler.timesteps, 1):
+                noisy = self.scheduler.scale_model_input(latents, timestep).to(fixed.dtype)
+                sample = torch.cat([noisy, fixed], dim=1)  # (B, 13, F, h, w)
+                if guided:
+                    noise_uncond, noise_cond = self.unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
+                    noise_pred = guide(noise_uncond, noise_cond, guidance_scale)
+                else:
+                    noise_pred = self.unet(sample, timestep, tokens)
+                latents = self.scheduler.step(noise_pred.float(), timestep, latents, **randomness).prev_sample
+                if progress is not None:
+                    progress(done, len(self.scheduler.timesteps))
         return latents.to(noise.dtype)

@@ -125,7 +125,9 @@ class Compositor:
         def step(done: int, steps: int) -> None:
             self._gauge(first + (stop - first) * done / steps)
 
-        generated = self._generate.generate(inputs, options.num_inference_steps, options.guidance_scale, step)
+        generated = self._generate.generate(
+            inputs, options.num_inference_steps, options.guidance_scale, step, options.scheduler
+        )
         for window, faces in zip(batch, generated, strict=True):
             self.num_windows += 1
             for place, (crop, face) in enumerate(zip(window.crops, faces, strict=True)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from latentsync.diffusion.scheduler_names import DDIM, SCHEDULERS
 from latentsync.errors import UserError
 
 LARGEST_GUIDANCE = 10.0
@@ -30,6 +31,7 @@ class LipSyncOptions:
     silence_gate: dBFS (−90 … 0) under which the network hears silence; None: it hears everything.
     window_overlap: frames that neighbouring windows share and fade over, 0 … 15; 0 as published. batch_windows: windows
     that go through the network at once; more is faster on a GPU and takes memory, and changes no result.
+    scheduler: how the noise is taken away, see `diffusion.schedulers`; "ddim" as published.
     color_match: bring the generated face's mean colour to that of the skin around it.
     codec: "h264" or "hevc"; crf: 0 (lossless) … 51; preset: x264's and x265's names of speed.
     keep_readable: a damaged video ends where it becomes unreadable, instead of being refused.
@@ -46,6 +48,7 @@ class LipSyncOptions:
     silence_gate: float | None = None
     window_overlap: int = 0
     batch_windows: int = 1
+    scheduler: str = DDIM
     color_match: bool = False
     codec: str = "h264"
     crf: int = 18
@@ -60,7 +63,8 @@ class LipSyncOptions:
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f"{key}={getattr(self, key)} is neither true nor false")
         for key, known in (
-            ("longer_audio", LONGER_AUDIO), ("shorter_audio", SHORTER_AUDIO), ("codec", CODECS), ("preset", PRESETS)
+            ("longer_audio", LONGER_AUDIO), ("shorter_audio", SHORTER_AUDIO), ("codec", CODECS), ("preset", PRESETS),
+            ("scheduler", SCHEDULERS),
         ):  # fmt: skip
             if getattr(self, key) not in known:
                 raise UserError(f"{key}={getattr(self, key)} is unknown; use one of {', '.join(known)}")

@@ -10,7 +10,7 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.face.mouth_mask import mouth_mask
-from latentsync.inference.window import WindowGenerator, posterior_generator
+from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
 
 SIDE = 64
 
@@ -34,8 +34,44 @@ def tokens(num_frames: int) -> torch.Tensor:
 
 def run(generate: WindowGenerator, crops: list[np.ndarray], audio: torch.Tensor, window: int = 0) -> np.ndarray:
     """Two steps from seed 3."""
-    noise, generator = generate.start_noise(3), posterior_generator(3, window, "cpu")
-    return np.stack(generate(crops, audio, noise, generator, num_inference_steps=2, guidance_scale=1.0))
+    [faces] = generate.generate([an_input(generate, crops, audio, window)], num_inference_steps=2, guidance_scale=1.0)
+    return np.stack(faces)
+
+
+def an_input(generate: WindowGenerator, crops: list[np.ndarray], audio: torch.Tensor, window: int) -> WindowInput:
+    return WindowInput(crops, audio, generate.start_noise(3), posterior_generator(3, window, "cpu"))
+
+
+@pytest.mark.parametrize(("guidance_scale", "scheduler"), [(1.0, "ddim"), (2.0, "ddim"), (1.0, "lcm")])
+def test_faces_do_not_depend_on_what_else_is_in_the_batch(
+    generate: WindowGenerator, crops: list[np.ndarray], guidance_scale: float, scheduler: str
+) -> None:
+    parts = [(crops, tokens(16)), (crops[::-1], tokens(16).flip(0)), (crops[3:9], tokens(6))]
+
+    def inputs() -> list[WindowInput]:
+        return [an_input(generate, images, audio, number) for number, (images, audio) in enumerate(parts)]
+
+    together = generate.generate(inputs(), 3, guidance_scale, scheduler=scheduler)
+    for one, faces in zip(inputs(), together):
+        [alone] = generate.generate([one], 3, guidance_scale, scheduler=scheduler)
+        assert len(faces) == len(one.crops)
+        difference = np.abs(np.stack(alone).astype(int) - np.stack(faces))
+        assert difference.max() <= 1  # of 255: rounding
+        assert (difference > 0).mean() < 1e-3
+
+
+def test_other_schedulers_come_near_many_steps_of_the_published_one(
+    generate: WindowGenerator, crops: list[np.ndarray]
+) -> None:
+    def faces(scheduler: str, steps: int) -> np.ndarray:
+        one = an_input(generate, crops, tokens(16), 0)
+        return np.stack(generate.generate([one], steps, 1.0, scheduler=scheduler)[0]).astype(float)
+
+    best = faces("ddim", 60)
+    for name in ("dpmsolver++", "unipc", "euler"):
+        assert np.abs(faces(name, 15) - best).mean() < 3, name
+    with pytest.raises(UserError, match="scheduler=ddpm is unknown; use one of ddim, dpmsolver"):
+        faces("ddpm", 2)
 
 
 def test_all_frames_start_from_one_noise_that_the_seed_decides(generate: WindowGenerator) -> None:
