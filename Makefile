@@ -67,7 +67,7 @@ $(D)/face.mp4: $(D)/sample/face.png
 	$(PY) infer.py input=$(D)/sample/face.png audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=5
 
 test: weights
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 lint: env
 	$(PY) -m ruff check .

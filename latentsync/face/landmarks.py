@@ -1,5 +1,7 @@
 """Finding faces: who stands where, and the three points that alignment needs."""
 
+import signal
+import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -213,6 +215,7 @@ def face_from_mesh(mesh: np.ndarray) -> Face:
 
 def _import_mediapipe() -> tuple[Any, Any]:
     """Load it when first needed: it takes a second and wants system libraries."""
+    _ignore_profiling_signal()
     try:
         import mediapipe
         from mediapipe.tasks.python import vision
@@ -221,6 +224,17 @@ def _import_mediapipe() -> tuple[Any, Any]:
             f"face finder: mediapipe cannot be loaded ({error}); install it, and the system's libEGL and libGLESv2"
         ) from error
     return mediapipe, vision
+
+
+def _ignore_profiling_signal() -> None:
+    """Leave SIGPROF without effect unless something handles it.
+
+    mediapipe brings a profiler that arms timers with this signal, and each of its threads asks whether the signal is
+    still unhandled. Unhandled, one late signal ends the process ("Profiling timer expired").
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()  # elsewhere Python may not set it
+    if in_main_thread and hasattr(signal, "SIGPROF") and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 def _base_options(model_path: Path) -> Any:

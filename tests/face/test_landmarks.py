@@ -1,5 +1,7 @@
 """Faces are found in real frames, chosen by size, and lie in the crop as the published ones do."""
 
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -113,3 +115,12 @@ def test_given_faces_come_in_order_and_end() -> None:
     assert np.array_equal(finder.find(frame, 0.0)[0].landmarks3, points)
     with pytest.raises(ValueError, match=r"\(3, 2\)"):
         GivenFaces([np.zeros((2, 2))])
+
+
+def test_a_late_profiling_signal_of_mediapipe_does_not_end_the_process() -> None:
+    code = (
+        "import os, signal; from latentsync.face.landmarks import _import_mediapipe; _import_mediapipe();"
+        "os.kill(os.getpid(), signal.SIGPROF); print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "alive\n", done.stderr
