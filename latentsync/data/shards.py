@@ -6,13 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import braceexpand
 import numpy as np
 
 from latentsync.data.sample import ClipSample
 from latentsync.data.shard_writer import read_index
-from latentsync.data.tar_index import ClipEntry, index_shard, read_clip
+from latentsync.data.tar_index import ClipEntry, index_shard, read_clip, read_clip_metadata
 from latentsync.errors import UserError
 
 ShardSource = str | Path | Sequence[str | Path]
@@ -69,9 +70,15 @@ class ShardSet:
 
     def read(self, index: int) -> ClipSample:
         """Read one clip from its shard. Raises BadSample when it cannot be read."""
+        return read_clip(self.paths[self.shard_numbers[index]], self._entry(index))
+
+    def read_metadata(self, index: int) -> tuple[dict[str, Any], set[str]]:
+        """Metadata of one clip and the names of its members; the rest is not read. Raises BadSample."""
+        return read_clip_metadata(self.paths[self.shard_numbers[index]], self._entry(index))
+
+    def _entry(self, index: int) -> ClipEntry:
         offset, size = (int(number) for number in self._places[index])
-        entry = ClipEntry(self.key(index), offset, size, int(self.num_frames[index]))
-        return read_clip(self.paths[self.shard_numbers[index]], entry)
+        return ClipEntry(self.key(index), offset, size, int(self.num_frames[index]))
 
     def fingerprint(self) -> str:
         """Changes when the usable clips or their order change."""

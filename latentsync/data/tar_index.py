@@ -124,3 +124,27 @@ def read_clip(path: Path, entry: ClipEntry) -> ClipSample:
         raise BadSample("shard differs from its index")
     members = {name: value for name, value in samples[0].items() if not name.startswith("__")}
     return from_members(entry.key, members)
+
+
+def read_clip_metadata(path: Path, entry: ClipEntry) -> tuple[dict[str, Any], set[str]]:
+    """The metadata of one clip in a shard, and the names of its members ("mp4", "mel.npy", …), without reading them.
+
+    Raises BadSample when they cannot be read.
+    """
+    members, metadata = set(), None
+    try:
+        with path.open("rb") as shard:
+            shard.seek(entry.offset)
+            with tarfile.open(fileobj=shard, mode="r:") as tar:
+                for member in tar:
+                    if member.offset >= entry.offset + entry.size:
+                        break
+                    name = member.name.removeprefix(f"{entry.key}.")
+                    members.add(name)
+                    stream = tar.extractfile(member) if name == METADATA_MEMBER else None
+                    metadata = metadata if stream is None else read_metadata(stream.read())
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise BadSample("shard unreadable") from error
+    if metadata is None:
+        raise BadSample("shard differs from its index")
+    return metadata, members

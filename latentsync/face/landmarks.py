@@ -229,8 +229,9 @@ def _import_mediapipe() -> tuple[Any, Any]:
 def _ignore_profiling_signal() -> None:
     """Leave SIGPROF without effect unless something handles it.
 
-    mediapipe brings a profiler that arms timers with this signal, and each of its threads asks whether the signal is
-    still unhandled. Unhandled, one late signal ends the process ("Profiling timer expired").
+    mediapipe's threads arm profiling timers and ignore their signal behind Python's back. Whoever saves and restores
+    signal handlers, as Lightning's trainer does, then puts back the default, and the next signal ends the process
+    ("Profiling timer expired"). Set through Python, the disposition survives that.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()  # elsewhere Python may not set it
     if in_main_thread and hasattr(signal, "SIGPROF") and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:

@@ -49,7 +49,7 @@ class HereRunner:
 
     def map(self, work: Any, items: Iterable[Any], tell: Any = None) -> Iterator[Outcome[Any]]:
         for item in items:
-            self.asked.append(item.name)
+            self.asked.append(getattr(item, "name", item))
             try:
                 yield Outcome(item, work(item, self._alive))
             except Exception as error:

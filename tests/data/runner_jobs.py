@@ -47,6 +47,16 @@ def outcomes(folder: Path, kinds: list[str], **settings: float) -> dict[str, tup
     return {outcome.item[0]: (outcome.result, outcome.failure) for outcome in found}
 
 
+def ray_outcomes(folder: Path, kinds: list[str], **settings: float) -> dict[str, tuple[str | None, str | None]]:
+    """As `outcomes`, in actors of a Ray that lives for this call."""
+    from data_prep.ray_runner import RayRunner
+
+    runner = RayRunner(num_workers=2, **settings)  # type: ignore[arg-type]
+    found = list(runner.map(act, [(kind, folder) for kind in kinds]))
+    assert len(found) == len(kinds)
+    return {outcome.item[0]: (outcome.result, outcome.failure) for outcome in found}
+
+
 def left_after_closing(folder: Path) -> int:
     """How many workers live on after the results are closed with items under way."""
     jobs = [("a", folder), ("hang", folder), ("hang", folder)]

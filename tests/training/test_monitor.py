@@ -47,10 +47,10 @@ def fitted(tmp_path: Path, *callbacks: lightning.Callback, **options: Any) -> di
 def test_throughput_tells_waiting_from_working(tmp_path: Path) -> None:
     began = time.perf_counter()
     logged = fitted(tmp_path, Throughput())
-    least = 4 * FRAMES / (time.perf_counter() - began)
+    whole = time.perf_counter() - began  # two steps, with 0.3 s of waiting or more, take part of it
     assert len(logged["train/frames_per_second"]) == 2
-    assert all(least < value < 2 * FRAMES / 0.3 for _, value in logged["train/frames_per_second"])
-    assert all(0.05 < value < 1 for _, value in logged["train/data_wait"])
+    assert all(2 * FRAMES / whole < value < 2 * FRAMES / 0.3 for _, value in logged["train/frames_per_second"])
+    assert all(0.3 / whole < value < 1 for _, value in logged["train/data_wait"])
     assert logged["train/peak_memory_gb"][0][1] > 0.1
 
 
