@@ -46,6 +46,14 @@ def command(config_name: str, run: Callable[[DictConfig], object]) -> None:
     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
 
 
+def name_first_argument(key: str, arguments: list[str]) -> list[str]:
+    """The command line `arguments` with a first one that has no "=" and is no flag taken as the value of `key`."""
+    if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
+        return arguments
+    quoted = arguments[0].replace("\\", "\\\\").replace('"', '\\"')
+    return [f'{key}="{quoted}"', *arguments[1:]]
+
+
 def load_config(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
     """Compose `configs/<config_name>.yaml` with `overrides` ("key=value") from Python. Raises UserError as above."""
     overrides = list(overrides)

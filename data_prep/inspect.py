@@ -1,6 +1,5 @@
 """What is in a folder of shards: `python -m data_prep.inspect SHARDS`; `verify=true` opens every clip."""
 
-import json
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from configs.compose import command
+from configs.compose import command, name_first_argument
 from data_prep.runner import Alive, Runner
 from data_prep.sample import write_picture
 from latentsync.data.sample import ARRAY_MEMBERS, BadSample, ClipSample
@@ -201,13 +200,6 @@ def run(config: DictConfig) -> int:
     return 1 if bad or shards.set_aside else 0
 
 
-def _named(arguments: list[str]) -> list[str]:
-    """A first argument without "=" is the shards."""
-    if arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
-        return [f"shards={json.dumps(arguments[0], ensure_ascii=False)}", *arguments[1:]]
-    return arguments
-
-
 if __name__ == "__main__":
-    sys.argv[1:] = _named(sys.argv[1:])
+    sys.argv[1:] = name_first_argument("shards", sys.argv[1:])
     command("data_prep/inspect", lambda config: sys.exit(run(config)))

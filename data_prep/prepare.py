@@ -1,7 +1,8 @@
 """From a folder of raw video to shards that training accepts: `python -m data_prep.prepare input=DIR output=DIR`.
 
-OUTPUT/shards holds the clips, OUTPUT/manifest.parquet what became of every candidate and why, OUTPUT/work what was
-measured. Run again, it goes on where it stopped; with other limits it decodes nothing that it has measured.
+OUTPUT/shards holds the clips, OUTPUT/manifest.parquet what became of every candidate and why, OUTPUT/report.html the
+same for people, OUTPUT/work what was measured. Run again, it goes on where it stopped; with other limits it decodes
+nothing that it has measured.
 """
 
 import fcntl
@@ -23,6 +24,7 @@ from data_prep.limits import read_limits
 from data_prep.manifest import ACCEPTED, FAILED, MANIFEST_NAME, REJECTED, THUMBNAILS, Limits, Row
 from data_prep.parts import Measuring
 from data_prep.preparation import Preparation
+from data_prep.report import REPORT_NAME, write_report
 from data_prep.runner import USER_ERROR, Runner
 from data_prep.sources import Source, find_sources
 from data_prep.store import Store
@@ -62,6 +64,7 @@ def prepare(
             failures = _run(runner, preparation, todo, max_failed_share * len(sources))
         rows = judged_rows(sources, store, limits, failures)
         write_result(output, rows, store, limits, clips_per_shard)
+        write_report(output)
         return rows
 
 
@@ -76,7 +79,8 @@ def summary(rows: list[Row], output: Path) -> str:
             lines.append(f"{fate}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
     if any(row["fate"] == FAILED for row in rows):
         lines.append("run the same command again to try what failed once more")
-    return "\n".join([*lines, f"shards in {output / SHARDS}, every candidate in {output / MANIFEST_NAME}"])
+    lines.append(f"shards in {output / SHARDS}, every candidate in {output / MANIFEST_NAME}")
+    return "\n".join([*lines, f"report: {output / REPORT_NAME}"])
 
 
 def _run(runner: Runner, preparation: Preparation, todo: list[Source], max_failed: float) -> dict[str, str]:
