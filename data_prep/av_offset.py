@@ -64,7 +64,7 @@ class ScorerMaker:
 
 
 class Score:
-    """See `SyncScore`. accuracy: share of the windows that by themselves fit best at the offset, to a frame."""
+    """See `SyncScore`. accuracy: share of the windows that fit their own sound best, to a frame, of all within ±15."""
 
     def __init__(self, offset: int, confidence: float, accuracy: float) -> None:
         self.offset, self.confidence, self.accuracy = offset, confidence, accuracy
@@ -82,7 +82,7 @@ def best_shift(cosines: np.ndarray, starts: np.ndarray) -> Score:
     own = np.nanargmax(fits, axis=1)
     # The lips match sound that comes `shift` frames later: it is late by that, early by its negative.
     confidence = float(means[best] - np.median(means))
-    return Score(MAX_SHIFT - best, confidence, float((np.abs(own - best) <= 1).mean()))
+    return Score(MAX_SHIFT - best, confidence, float((np.abs(shifts[own]) <= 1).mean()))
 
 
 def measure_offset(candidate: Candidate, sound: Sound, scorer: SyncScorer) -> Row:

@@ -77,8 +77,11 @@ def _write_clip(sample: ClipSample, folder: Path) -> None:
 
 
 def upright_size(resolution: int) -> tuple[int, int]:
-    """(height, width) in the proportion of the canvas that crops are squeezed from, even, and no smaller than them."""
-    unit = 2 * math.ceil(resolution / 6)
+    """(height, width) in the proportion of the canvas that crops are squeezed from, and no smaller than them.
+
+    Multiples of 16: at other sizes the H.264 encoder does not always give the same bytes for the same frames.
+    """
+    unit = 16 * math.ceil(resolution / 48)
     return 4 * unit, 3 * unit
 
 

@@ -1,6 +1,9 @@
 """Fixtures that many test files share."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +28,23 @@ def shared() -> Path:
 def goldens() -> Path:
     """The committed copies of the published system's answers."""
     return REPOSITORY / "tests" / "goldens"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium driven by selenium; tests that need it skip where there is none."""
+    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in paths:
+        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(paths[0])
+    switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    switches += f" disable-component-update disable-sync user-data-dir={tmp_path_factory.mktemp('browser')}"
+    for switch in switches.split():
+        options.add_argument(f"--{switch}")
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(paths[1])))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()

@@ -26,7 +26,8 @@ class SyncStable:
         ),
         Definition(
             "sync_accuracy", "SyncNet accuracy", "%", "higher",
-            "share of windows that by themselves fit best at the video's offset, to a frame", _SOURCE, "sound", 1,
+            "share of windows that fit their own sound best, to a frame, of all within ±15 (chance: 10 %)",
+            _SOURCE, "sound", 1,
         ),
         Definition("sync_offset", "SyncNet offset", "frames", "none", "positive: sound early", _SOURCE, "sound", 1),
     )  # fmt: skip

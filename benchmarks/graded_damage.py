@@ -1,0 +1,178 @@
+"""Does every metric move the right way when videos get worse? `python -m benchmarks.graded_damage [I3D weights]`.
+
+Synthetic heads with known truth are damaged in steps: blur, noise, held frames, delay, a mouth that stands still, the
+mouth of other speech. Prints a Markdown table: a row for each damage and step, a column for each metric; and, below it,
+every metric that should have moved one way throughout and did not. Exit code 1 if there is one.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep.runner import LocalRunner, limit_threads
+from data_prep.sample import write_clip
+from eval.evaluate import evaluate
+from eval.results import Results
+from eval.scoring import Settings
+from latentsync.data.articulation import Articulation
+from latentsync.data.synthetic import SyntheticClip, draw_clip
+from latentsync.data.synthetic_face import render_scene, scene_size
+
+RESOLUTION, SECONDS, PEOPLE = 128, 3.0, 4
+_MOTION = 12  # which of a clip's random streams moves the head, see `draw_clip`
+Damage = Callable[[SyntheticClip, float], np.ndarray]
+
+
+def blur(clip: SyntheticClip, sigma: float) -> np.ndarray:
+    """Gaussian blur."""
+    return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip.frames])
+
+
+def noise(clip: SyntheticClip, deviation: float) -> np.ndarray:
+    """White noise in grey levels, another in each frame."""
+    generator = np.random.default_rng(0)
+    noisy = clip.frames + generator.normal(0, deviation, clip.frames.shape)
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def held(clip: SyntheticClip, count: float) -> np.ndarray:
+    """Each frame shown `count` times, those between left out."""
+    numbers = np.arange(len(clip.frames))
+    return clip.frames[numbers - numbers % int(count)]
+
+
+def delay(clip: SyntheticClip, frames: float) -> np.ndarray:
+    """Pictures late by so many frames, the first one held."""
+    return clip.frames[(np.arange(len(clip.frames)) - int(frames)).clip(0)]
+
+
+def frozen(clip: SyntheticClip, share: float) -> np.ndarray:
+    """A mouth that stands still for the last share of the time; the head moves on."""
+    still = round(len(clip.frames) * (1 - share))
+    numbers = np.arange(len(clip.frames)).clip(0, max(0, still - 1))
+    return with_mouth(clip, clip.articulation, numbers)
+
+
+def swapped(clip: SyntheticClip, share: float) -> np.ndarray:
+    """The mouth of somebody else's speech for the last share of the time."""
+    other = draw_clip(clip.identity.seed + 1000, SECONDS, RESOLUTION, 1).articulation
+    mixed = mix(clip.articulation, other, np.arange(len(clip.frames)) >= len(clip.frames) * (1 - share))
+    return with_mouth(clip, mixed, np.arange(len(clip.frames)))
+
+
+def mix(one: Articulation, other: Articulation, where: np.ndarray) -> Articulation:
+    """`other` in the frames `where` (F,) bool."""
+    tracks = {f.name: getattr(one, f.name) for f in fields(one)}
+    arrays = {
+        name: track for name, track in tracks.items() if isinstance(track, np.ndarray) and len(track) == len(where)
+    }
+    return replace(one, **{name: np.where(where, getattr(other, name), track) for name, track in arrays.items()})
+
+
+def with_mouth(clip: SyntheticClip, track: Articulation, numbers: np.ndarray) -> np.ndarray:
+    """The clip drawn again, frame i with the mouth of `track` at numbers[i]."""
+    arrays = {f.name: getattr(track, f.name) for f in fields(track)}
+    chosen = {n: a[numbers] for n, a in arrays.items() if isinstance(a, np.ndarray) and len(a) == len(numbers)}
+    motion = np.random.default_rng([clip.identity.seed, clip.seed, _MOTION])
+    return render_scene(clip.identity.look, replace(track, **chosen), scene_size(RESOLUTION), motion).frames
+
+
+PICTURE = ("ssim", "psnr", "lpips", "fvd")
+MOUTH = ("mouth_r", "mouth_error", "lmd")
+# Damage -> (how, steps from none to much, metrics that have to get worse with every step).
+DAMAGES: Mapping[str, tuple[Damage, tuple[float, ...], tuple[str, ...]]] = {
+    "blur, σ px": (blur, (0.7, 1.5, 3.0), PICTURE),
+    "noise, σ grey levels": (noise, (4, 10, 25), (*PICTURE, "flicker_mouth", "flicker_outside")),
+    "frames held": (held, (2, 4, 8), ("ssim", "psnr", "lpips", "mouth_r", "mouth_error", "lmd")),
+    "delay, frames": (delay, (1, 3, 6), (*MOUTH, "ssim", "psnr", "lpips")),
+    "mouth frozen, share": (frozen, (0.3, 0.6, 1.0), (*MOUTH, "ssim", "psnr", "lpips", "sync_confidence")),
+    "other mouth, share": (swapped, (0.3, 0.6, 1.0), (*MOUTH, "ssim", "psnr", "lpips", "sync_confidence")),
+}
+COLUMNS = (
+    "ssim", "psnr", "lpips", "lmd", "fvd", "sync_confidence", "sync_accuracy", "sync_offset", "flicker_mouth",
+    "flicker_outside", "mouth_r", "mouth_error",
+)  # fmt: skip
+
+
+def score(clips: list[SyntheticClip], damage: Callable[[SyntheticClip], np.ndarray], folder: Path, i3d: str) -> dict:
+    """Metric -> mean, of the damaged clips against the whole ones."""
+    for clip in clips:
+        name = f"{clip.identity.seed}.mp4"
+        for part, frames in (("true", clip.frames), ("damaged", damage(clip))):
+            path = folder / part / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_clip(path, replace(clip, frames=frames), crf=8)
+            path.with_suffix(".json").write_text(json.dumps({"truth": clip.truth()}))
+    means: dict[str, float] = {}
+    for finder, metrics in (("json", pixels_and_sync(i3d)), ("mediapipe", {"lmd": {}})):
+        results = run(folder, finder, metrics)
+        means |= {name: summary.mean for name, summary in results.summaries.items()}
+    return means
+
+
+def pixels_and_sync(i3d: str) -> dict:
+    """Metrics for which the generator's own landmarks are best, with their options."""
+    return {
+        "similarity": {}, "lpips": {}, "flicker": {}, "mouth_truth": {},
+        "sync_stable": {"weights": "checkpoints/demo/syncnet"},
+        "fvd": {"weights": i3d or None, "every": 16},
+    }  # fmt: skip
+
+
+def run(folder: Path, finder: str, metrics: dict) -> Results:
+    """Evaluate what lies in the folder."""
+    settings = Settings(metrics, RESOLUTION, finder)
+    output = folder / finder
+    output.mkdir()
+    protocol = {"protocol": "reconstruction"}
+    return evaluate("damaged", folder / "damaged", folder / "true", output, settings, LocalRunner(2), protocol)
+
+
+def wrong_ways(found: dict[str, list[dict]], better: Mapping[str, str]) -> list[str]:
+    """Every metric that does not get worse with each step of a damage that it has to tell."""
+    wrong = []
+    for name, (_, _, told) in DAMAGES.items():
+        for metric in told:
+            values = [step[metric] for step in found[name] if metric in step]
+            worse = np.diff(values) < 0 if better[metric] == "higher" else np.diff(values) > 0
+            if not worse.all():
+                wrong.append(f"{metric} under {name}: {', '.join(f'{value:.3f}' for value in values)}")
+    return wrong
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table."""
+    limit_threads(1)
+    i3d = arguments[0] if arguments else ""
+    clips = [draw_clip(100_200 + index, SECONDS, RESOLUTION, 1, mode="scene") for index in range(PEOPLE)]
+    found: dict[str, list[dict]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        none = score(clips, lambda clip: clip.frames, Path(temporary) / "none", i3d)
+        for number, (name, (damage, steps, _)) in enumerate(DAMAGES.items()):
+            found[name] = [none]
+            for step in steps:
+                folder = Path(temporary) / f"{number}_{step}"
+                found[name].append(score(clips, lambda clip, d=damage, s=step: d(clip, s), folder, i3d))
+                print(f"{name} {step:g} done", file=sys.stderr, flush=True)
+    shown = [name for name in COLUMNS if name in none]
+    print("| damage | " + " | ".join(shown) + " |\n" + "| --- " * (len(shown) + 1) + "|")
+    print("| none | " + " | ".join(f"{none[name]:.3f}" for name in shown) + " |")
+    for name, (_, steps, told) in DAMAGES.items():
+        for step, means in zip(steps, found[name][1:]):
+            cells = [f"{means[metric]:.3f}" + ("*" if metric in told else "") for metric in shown]
+            print(f"| {name} {step:g} | " + " | ".join(cells) + " |")
+    higher = ("ssim", "psnr", "sync_confidence", "sync_accuracy", "mouth_r")
+    wrong = wrong_ways(found, {name: "higher" if name in higher else "lower" for name in COLUMNS})
+    print("\n*: has to get worse with every step of this damage.\n")
+    print("\n".join(f"Not monotone: {line}" for line in wrong) or "All of them do.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,285 @@
+"""Metrics have the values of their definitions."""
+
+from pathlib import Path
+
+import cv2
+import lpips
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+from data_prep.stable_syncnet_scorer import StableSyncNetScorer
+from eval.metrics import identity, silence
+from eval.metrics.flicker import WarpedFlicker
+from eval.metrics.frechet import Moments, frechet_distance
+from eval.metrics.i3d import I3D, load_i3d, own_names
+from eval.metrics.lpips_distance import LpipsDistance
+from eval.metrics.metric import FramePair, Heard, NotComputed
+from eval.metrics.mouth_landmarks import LIPS, MouthLandmarks, distance
+from eval.metrics.mouth_truth import MouthTruth
+from eval.metrics.pieces import PIECE, PieceScores
+from eval.metrics.registry import METRICS, check_names, make_metric
+from eval.metrics.similarity import Similarity
+from eval.metrics.sync_stable import SyncStable
+from latentsync.data.synthetic import draw_clip
+from latentsync.errors import UserError
+from latentsync.face.landmarks import Face
+from latentsync.face.mouth_mask import mouth_mask
+
+SIDE = 64
+
+
+def picture(seed: int, side: int = SIDE) -> np.ndarray:
+    """Smooth colours."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+def pair(index: int, crop: np.ndarray, reference: np.ndarray | None = None, **parts: object) -> FramePair:
+    face = Face(np.zeros((3, 2)), (0, 0, 10, 10))
+    base = {"image": crop, "crop": crop, "face": face, "reference_image": reference, "reference_crop": reference}
+    return FramePair(index, **{**base, **parts})
+
+
+def measured(metric: object, pairs: list[FramePair], heard: Heard | None = None) -> dict[str, float]:
+    measurement = metric.begin()
+    for one in pairs:
+        measurement.add(one)
+    return measurement.values(heard or Heard())
+
+
+def test_ssim_is_that_of_torchmetrics_and_psnr_of_a_known_error_is_known() -> None:
+    crops = [picture(n) // 2 + 50 for n in range(11)]
+    found = measured(Similarity(), [pair(n, crop, crop + 5) for n, crop in enumerate(crops)])
+    assert found["psnr"] == pytest.approx(20 * np.log10(255 / 5), abs=1e-3)
+    whole = StructuralSimilarityIndexMeasure(data_range=1.0)
+    one, other = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2) / 255 for p in (crops, [c + 5 for c in crops]))
+    assert found["ssim"] == pytest.approx(float(whole(one, other)), abs=1e-5)
+    assert measured(Similarity(), [pair(0, crops[0], crops[0])])["psnr"] == 100.0
+
+
+def test_metric_against_a_reference_says_so_where_there_is_none() -> None:
+    with pytest.raises(NotComputed, match="no reference"):
+        measured(Similarity(), [pair(0, picture(0))])
+    with pytest.raises(NotComputed, match="no frame with a face"):
+        measured(Similarity(), [])
+
+
+@pytest.mark.parametrize(
+    ("net", "file", "known"), [("alex", "alexnet", (0.722, 0.138)), ("vgg", "vgg16", (0.569, 0.422))]
+)
+def test_lpips_has_the_published_values(shared: Path, net: str, file: str, known: tuple[float, float]) -> None:
+    assets = shared / "assets"
+    metric = LpipsDistance(net, assets / "weights" / f"{file}_features_fp16.pth")
+    names = ("ex_ref", "ex_p0", "ex_p1")
+    shown = [cv2.imread(str(assets / "pictures" / f"{name}.png"))[..., ::-1] for name in names]
+    for other, expected in zip(shown[1:], known):
+        assert measured(metric, [pair(0, other, shown[0])])["lpips"] == pytest.approx(expected, abs=2e-3)
+    own = lpips.im2tensor(shown[0]), lpips.im2tensor(shown[1])
+    assert float(metric._network.distance(*own)) == pytest.approx(known[0], abs=2e-3)
+
+
+def test_lmd_ignores_where_the_mouth_is_and_measures_how_far_the_lips_differ() -> None:
+    points = np.random.default_rng(0).uniform(0, 200, (478, 2))
+    points[10], points[152] = (100, 0), (100, 200)
+    moved, open_ = points + np.array([7, -3]), points.copy()
+    half = list(LIPS[: len(LIPS) // 2])
+    open_[half] += [0, 4]
+    assert distance(points, moved) == pytest.approx(0, abs=1e-9)
+    assert distance(points, open_) == pytest.approx(2.0)  # half of the points by 4, all of them by 2 from their centre
+    faces = [Face(np.zeros((3, 2)), (0, 0, 1, 1), mesh) for mesh in (open_, points)]
+    crop = picture(0)
+    found = measured(MouthLandmarks(), [pair(0, crop, crop, face=faces[0], reference_face=faces[1])])
+    assert found == {"lmd": pytest.approx(1.0), "lmd_raw": pytest.approx(2.0)}
+
+
+def test_lmd_without_a_mesh_says_what_it_needs() -> None:
+    crop = picture(0)
+    bare = Face(np.zeros((3, 2)), (0, 0, 1, 1))
+    with pytest.raises(NotComputed, match="finder=mediapipe"):
+        measured(MouthLandmarks(), [pair(n, crop, crop, face=bare, reference_face=bare) for n in range(8)])
+
+
+def test_frechet_distance_equals_the_double_precision_formula() -> None:
+    generator = np.random.default_rng(0)
+    one = generator.normal(size=(300, 24))
+    other = generator.normal(0.3, 1.4, size=(200, 24)) @ generator.normal(size=(24, 24))
+    moments = [Moments(24), Moments(24)]
+    for piece in np.split(one, 6):
+        moments[0].add(piece.astype(np.float32))
+    moments[1].add(other)
+    first, second = np.cov(one.astype(np.float32), rowvar=False), np.cov(other, rowvar=False)
+    np.testing.assert_allclose(moments[1].covariance, second, rtol=1e-9)
+    root = scipy.linalg.sqrtm(first @ second)
+    mean = ((one.mean(0) - other.mean(0)) ** 2).sum()
+    expected = mean + np.trace(first) + np.trace(second) - 2 * np.trace(root).real
+    assert frechet_distance(*moments) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(moments[0], moments[0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_distance_of_fewer_samples_than_dimensions_is_finite_and_right() -> None:
+    features = np.random.default_rng(1).normal(size=(10, 50))
+    one, shifted = Moments(50), Moments(50)
+    one.add(features)
+    shifted.add(features + 2)
+    assert frechet_distance(one, shifted) == pytest.approx(200, rel=1e-6)
+
+
+def test_i3d_reads_both_spellings_of_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = {k: v for k, v in I3D().state_dict().items() if not k.endswith(("bn.weight", "num_batches_tracked"))}
+    short = {"Branch_0.Conv3d_0a_1x1": "b0", "Branch_1.Conv3d_0a_1x1": "b1a", "Branch_1.Conv3d_0b_3x3": "b1b"}
+    short |= {"Branch_2.Conv3d_0a_1x1": "b2a", "Branch_2.Conv3d_0b_3x3": "b2b", "Branch_3.Conv3d_0b_1x1": "b3b"}
+    other = {}
+    for key, value in state.items():
+        for long, name in short.items():
+            key = key.replace(long, name)
+        other[key.replace("Logits.Conv3d_0c_1x1.", "logits.").replace(".conv.", ".conv3d.")] = value
+    assert set(own_names(other)) == set(state)
+    clip = torch.rand(1, 3, 16, 224, 224) * 2 - 1
+    answers = []
+    for number, spelling in enumerate((state, other)):
+        torch.save(spelling, tmp_path / f"{number}.pt")
+        answers.append(load_i3d(tmp_path / f"{number}.pt")(clip))
+    assert answers[0].shape == (1, 400)
+    assert torch.equal(*answers)
+    torch.save(dict(list(state.items())[1:]), tmp_path / "less.pt")
+    with pytest.raises(UserError, match=r"Conv3d_1a_7x7\.conv\.weight"):
+        load_i3d(tmp_path / "less.pt")
+
+
+def test_real_i3d_sees_that_a_clip_is_of_a_talking_head_like_another(shared: Path) -> None:
+    network = load_i3d(shared / "assets" / "weights" / "i3d_k400_rgb_fp16.pth")
+    heads = [draw_clip(person, 0.64, 224, 1).frames for person in (100_001, 100_002)]
+    clips = torch.from_numpy(np.stack(heads)).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    one, other = network(clips)
+    (rubbish,) = network(torch.rand(1, 3, 16, 224, 224) * 2 - 1)
+    assert torch.cosine_similarity(one, other, dim=0) > torch.cosine_similarity(one, rubbish, dim=0)
+
+
+def test_flicker_is_nothing_for_still_and_gliding_pictures_and_grows_with_noise() -> None:
+    large = picture(3, 2 * SIDE)
+    gliding = [pair(n, large[n : n + SIDE, n : n + SIDE]) for n in range(6)]
+    still = [pair(n, large[:SIDE, :SIDE]) for n in range(6)]
+    noisy = []
+    for deviation in (4, 16):
+        draw = np.random.default_rng(0).normal(0, deviation, (6, SIDE, SIDE, 3))
+        noisy.append([pair(n, (large[:SIDE, :SIDE] + draw[n]).clip(0, 255).astype(np.uint8)) for n in range(6)])
+    values = [measured(WarpedFlicker(), pairs)["flicker_outside"] for pairs in (still, gliding, *noisy)]
+    assert values[0] < 0.05
+    assert values[1] < 2 < values[2] < values[3]
+
+
+def test_flicker_of_the_mouth_alone_is_counted_there() -> None:
+    base = picture(5, 128)
+    inside = (mouth_mask(128)[0].numpy() == 0)[..., None]
+    draw = np.random.default_rng(0).integers(-30, 30, (5, 128, 128, 1))
+    shown = [np.where(inside, (base + draw[n]).clip(0, 255), base).astype(np.uint8) for n in range(5)]
+    found = measured(WarpedFlicker(), [pair(n, crop) for n, crop in enumerate(shown)])
+    assert found["flicker_mouth"] > 5 * found["flicker_outside"]
+
+
+def test_silences_are_found_where_they_are() -> None:
+    wave = np.sin(np.arange(3 * 16000) * 0.3)
+    wave[16000:32000] = 0  # frames 25 to 49
+    wave[40000:41280] = 0  # two frames: too short
+    assert silence.silent_frames(wave, 40, 8) == list(range(30, 50))
+    assert silence.silent_frames(np.zeros(16000), 40, 8) == list(range(5, 25))
+    assert silence.silent_frames(np.zeros(0), 40, 8) == []
+
+
+def test_open_mouths_in_silence_leak() -> None:
+    def face(gap: float) -> Face:
+        mesh = np.zeros((478, 2))
+        mesh[152], mesh[14] = (0, 100), (0, gap)
+        return Face(np.zeros((3, 2)), (0, 0, 1, 1), mesh)
+
+    wave = np.zeros(16000)
+    wave[:160] = 1
+    pairs = [pair(n, picture(0), face=face(10 if n >= 20 else 1)) for n in range(25)]
+    assert measured(silence.SilenceLeak(), pairs, Heard(wave))["leak"] == pytest.approx(100 * 5 / 19)
+    with pytest.raises(NotComputed, match="no silence"):
+        measured(silence.SilenceLeak(), pairs, Heard(np.sin(np.arange(16000.0))))
+
+
+def test_mouths_of_synthetic_heads_are_read_against_their_truth() -> None:
+    clip = draw_clip(100_001, 3.0, 128, 1)
+    track = clip.articulation
+    heard = Heard(clip.wave, track.opening, track.pause)
+    pairs = [pair(n, frame) for n, frame in enumerate(clip.frames)]
+    found = measured(MouthTruth(), pairs, heard)
+    assert found["mouth_r"] > 0.97
+    assert found["mouth_error"] < 0.1
+    late = measured(MouthTruth(), [pair(n, clip.frames[max(0, n - 4)]) for n in range(len(pairs))], heard)
+    assert late["mouth_r"] < found["mouth_r"] - 0.1
+    assert late["mouth_error"] > found["mouth_error"]
+
+
+def test_known_delay_of_the_sound_is_found_by_our_syncnet() -> None:
+    metric = SyncStable("checkpoints/demo/syncnet")
+    clip = draw_clip(100_003, 4.0, 128, 1)
+    pairs = [pair(n, frame) for n, frame in enumerate(clip.frames)]
+    true = measured(metric, pairs, Heard(clip.wave))
+    late = measured(metric, pairs, Heard(np.concatenate([np.zeros(5 * 640, np.float32), clip.wave])))
+    assert abs(true["sync_offset"]) <= 1
+    assert late["sync_offset"] - true["sync_offset"] == pytest.approx(-5, abs=1)
+    other = measured(metric, pairs, Heard(draw_clip(100_009, 4.0, 128, 1).wave))
+    assert max(late["sync_accuracy"], other["sync_accuracy"]) < true["sync_accuracy"] - 10
+    whole = StableSyncNetScorer("checkpoints/demo/syncnet").score(clip.frames, clip.wave)
+    assert whole.confidence == pytest.approx(true["sync_confidence"], abs=1e-5)
+
+
+def test_long_videos_are_scored_in_pieces_and_gaps_end_a_piece() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def embed(frames: np.ndarray) -> int:
+        return len(frames)
+
+    def score(count: int, wave: np.ndarray) -> float:
+        seen.append((count, len(wave)))
+        return float(wave[0])
+
+    pieces = PieceScores(lambda p: p.crop, embed, score, lambda scores: {"mean": sum(n * s for n, s in scores)})
+    indices = [*range(PIECE + 60), *range(400, 430), *range(500, 560)]  # 30 frames are too few
+    for index in indices:
+        pieces.add(pair(index, np.zeros((2, 2, 3), np.uint8)))
+    wave = np.arange(600 * 640) / 640.0
+    assert pieces.values(Heard(wave))["mean"] == PIECE * 0 + 60 * PIECE + 60 * 500
+    assert seen == [(PIECE, PIECE * 640), (60, 60 * 640), (60, 60 * 640)]
+    with pytest.raises(NotComputed, match="no sound"):
+        pieces.values(Heard())
+
+
+def test_faces_for_recognition_stand_upright_where_the_network_wants_them() -> None:
+    points = np.zeros((478, 2))
+    turn = 80 * np.array([[0.9, -0.2], [0.2, 0.9]])
+    unit = (identity._TEMPLATE - 56) / 112
+    five = unit @ turn.T + [150, 120]
+    for corners, place in zip((identity._EYES[0], identity._EYES[1]), five[:2]):
+        points[list(corners)] = place
+    points[identity._NOSE] = five[2]
+    points[list(identity._MOUTH)] = five[3:]
+    image = np.zeros((240, 320, 3), np.uint8)
+    for place in five:
+        cv2.circle(image, [round(c) for c in place.tolist()], 2, (255, 0, 0), -1)
+    found = identity.upright(image, points)
+    assert found.shape == (112, 112, 3)
+    for x, y in identity._TEMPLATE.round().astype(int):
+        assert found[y - 1 : y + 2, x - 1 : x + 2, 2].max() > 200  # red of RGB is the last of BGR
+    assert identity.cosine(np.array([1.0, 0.0]), np.array([[1.0], [1.0]])) == pytest.approx(2**-0.5)
+
+
+@pytest.mark.parametrize(("name", "fetched"), [("csim", "sface"), ("fid", "inception-fid"), ("fvd", "i3d")])
+def test_missing_weights_are_named_with_the_command_that_gets_them(name: str, fetched: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"fetch {fetched}"):
+        make_metric(name, {"weights": str(tmp_path / "none")})
+
+
+def test_unknown_metrics_and_options_are_refused_by_name() -> None:
+    with pytest.raises(UserError, match="give some of similarity, lpips"):
+        check_names(["similarity", "bleu"])
+    with pytest.raises(UserError, match=r"options\.leak.*loudness"):
+        make_metric("leak", {"loudness": 3})
+    check_names(list(METRICS))
