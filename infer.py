@@ -1,8 +1,13 @@
-"""Lip-sync a video or a picture: `python infer.py input=talk.mp4 audio=speech.wav output=out.mp4`."""
+"""Lip-sync a video or a picture: `python infer.py input=talk.mp4 audio=speech.wav output=out.mp4`.
 
+Or many: `python infer.py manifest=jobs.csv output_dir=DIR`, or `inputs=DIR audios=DIR output_dir=DIR`.
+"""
+
+import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -10,6 +15,9 @@ from configs.compose import command
 from latentsync.errors import UserError
 from latentsync.inference.interruption import Terminated, unwind_on_sigterm
 from latentsync.inference.options import LipSyncOptions
+
+if TYPE_CHECKING:
+    from latentsync.inference.jobs import Job
 
 OUTPUTS = Path("outputs")
 SAMPLE = Path(__file__).resolve().parent / "checkpoints" / "demo" / "sample"
@@ -27,6 +35,9 @@ class Files:
 
 def run(config: DictConfig) -> None:
     """Check the request, load the networks, write the video, print what came out. Raises UserError."""
+    if config.manifest is not None or config.inputs is not None or config.audios is not None:
+        run_batch(config)
+        return
     # Here, and the networks later still: so that a mistake is answered at once.
     from latentsync.inference.request import check_request
 
@@ -41,6 +52,62 @@ def run(config: DictConfig) -> None:
         with ProgressBar() as progress:
             report = pipeline.run(request, progress)
     print(report)
+
+
+def run_batch(config: DictConfig) -> None:
+    """Do all jobs that are not done, in one process or by `runner`; exit code 1 if one failed. Raises UserError."""
+    from latentsync.inference.jobs import folder_jobs, read_manifest
+
+    if (config.manifest is None) == (config.inputs is None) or (config.inputs is None) != (config.audios is None):
+        raise UserError("give either manifest=FILE, or inputs=DIR and audios=DIR")
+    given = [name for name in ("input", "audio", "output", "report") if config[name] is not None]
+    if given:
+        raise UserError(
+            f"{given[0]}={config[given[0]]} is for one job; many have output_dir, and their own results.json"
+        )
+    if config.output_dir is None:
+        raise UserError("output_dir is missing; give output_dir=DIR")
+    jobs = read_manifest(config.manifest) if config.inputs is None else folder_jobs(config.inputs, config.audios)
+    folder, options = Path(config.output_dir), choose_options(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir '{folder}': {error.strerror}; give another folder") from error
+    with unwind_on_sigterm():
+        failed = do_jobs(config, jobs, options, folder)
+    if failed:
+        sys.exit(1)
+
+
+def do_jobs(config: DictConfig, jobs: "list[Job]", options: LipSyncOptions, folder: Path) -> int:
+    """Run what is left of this process's share; how many of its jobs failed. Raises UserError."""
+    from hydra.utils import instantiate
+
+    from data_prep.runner import USER_ERROR
+    from latentsync.inference.batch import DONE, FAILED, Batch, Loader, share_of
+    from latentsync.inference.progress import ProgressBar
+
+    load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces))
+    batch = Batch(load, options, folder)
+    mine = share_of(jobs, int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    todo = batch.unfinished(mine)
+    if len(todo) < len(mine):
+        print(f"{len(mine) - len(todo)} of {len(mine)} jobs are done already", flush=True)
+    ended: list[str] = []
+    with ProgressBar("jobs") as bar:
+        for outcome in instantiate(config.runner).map(batch, todo, lambda share: bar(len(ended) + share, len(todo))):
+            row = outcome.result or {"state": FAILED, "reason": outcome.failure}
+            if outcome.failure is not None:
+                if outcome.failure.startswith(USER_ERROR):
+                    raise UserError(outcome.failure.removeprefix(USER_ERROR))
+                batch.fail(outcome.item, outcome.failure)
+            ended.append(row["state"])
+            bar(len(ended), len(todo))
+            print(f"{outcome.item.name}: {row['reason'] if row['state'] == FAILED else 'done'}", flush=True)
+            batch.write_results(jobs)
+    done = sum(row["state"] == DONE for row in batch.write_results(jobs))
+    print(f"{done} of {len(jobs)} jobs done; results in {folder / 'results.csv'}")
+    return ended.count(FAILED)
 
 
 def choose_options(config: DictConfig) -> LipSyncOptions:
@@ -73,5 +140,5 @@ if __name__ == "__main__":
     try:
         command("infer", run)
     except KeyboardInterrupt as stop:
-        print("stopped; nothing was written", file=sys.stderr)
+        print("stopped; nothing is half written", file=sys.stderr)
         sys.exit(143 if isinstance(stop, Terminated) else 130)

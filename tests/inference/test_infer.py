@@ -159,5 +159,5 @@ def test_sigterm_in_the_middle_leaves_nothing(arguments: dict, head: Head, tmp_p
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert err.strip().splitlines()[-1] == "stopped; nothing was written"
+    assert err.strip().splitlines()[-1] == "stopped; nothing is half written"
     assert list(work.iterdir()) == []
