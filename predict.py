@@ -1,0 +1,44 @@
+"""The Cog predictor: `cog predict -i input=@talk.mp4 -i audio=@speech.wav`, or Cog's HTTP server (docs/serving.md)."""
+
+import os
+import shutil
+from pathlib import Path as LocalPath
+
+from cog import BasePredictor, Input, Path
+
+from latentsync.app.service import Limits, LipSyncService
+from latentsync.inference.options import LipSyncOptions
+from latentsync.inference.pipeline import LipSyncPipeline
+
+
+class Predictor(BasePredictor):
+    """A video or a picture speaks a recording."""
+
+    def setup(self) -> None:
+        """Load the networks once. LATENTSYNC_WEIGHTS, _DEVICE, _PRECISION, _FACES say which, where and how."""
+        pipeline = LipSyncPipeline.from_pretrained(
+            os.environ.get("LATENTSYNC_WEIGHTS", "demo"),
+            os.environ.get("LATENTSYNC_DEVICE", "auto"),
+            os.environ.get("LATENTSYNC_PRECISION", "32"),
+            os.environ.get("LATENTSYNC_FACES", "mediapipe"),
+        )
+        limits = Limits(max_seconds=float(os.environ.get("LATENTSYNC_MAX_SECONDS", "600")))
+        self.service = LipSyncService(pipeline, limits)
+
+    def predict(
+        self,
+        input: Path = Input(description="A video (.mp4 .mov .mkv .webm .avi) or a picture (.jpg .png .bmp .webp)"),
+        audio: Path = Input(description="Any file with sound"),
+        guidance_scale: float = Input(description="Above 1 follows the sound harder", default=1.0, ge=0.0, le=10.0),
+        num_inference_steps: int = Input(description="Denoising steps", default=20, ge=1, le=100),
+        seed: int = Input(description="0: draw one", default=0, ge=0),
+    ) -> Path:
+        """The video, in a folder of its own."""
+        options = LipSyncOptions(guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed)
+        folder = self.service.new_folder()  # Cog reads the file after this returns
+        try:
+            report = self.service.run(LocalPath(input), LocalPath(audio), folder, options)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Path(report.output)

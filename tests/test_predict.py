@@ -1,0 +1,80 @@
+"""The Cog predictor behind Cog's own HTTP server: videos, pictures, limits, mistakes."""
+
+import base64
+import inspect
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import free_port, server
+
+from latentsync.media.probe import probe_video
+
+pytest.importorskip("cog", reason="needs the extra `cog`")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLE = REPOSITORY / "checkpoints" / "demo" / "sample"
+
+
+def uri(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def ask(port: int, method: str = "POST", path: str = "/predictions", **given: Any) -> Any:
+    body = json.dumps({"input": given}).encode() if method == "POST" else None
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers, method=method)
+    try:
+        return json.loads(urllib.request.urlopen(request, timeout=120).read())
+    except urllib.error.HTTPError as error:
+        return {"status": error.code, "error": error.read().decode()}
+
+
+@pytest.mark.slow
+def test_cogs_server_lip_syncs_videos_and_pictures_and_tells_mistakes(tmp_path: Path) -> None:
+    from data_prep.sample import make_sample
+
+    make_sample(
+        tmp_path / "sample", identity=100050, speaker=100051, seed=5, seconds=1.0, resolution=128, crf=20, picture=True
+    )
+    port, sample = free_port(), tmp_path / "sample"
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COG_PREDICT_TYPE_STUB": "predict.py:Predictor", "PORT": str(port), "PYTHONPATH": str(REPOSITORY),
+        "LATENTSYNC_DEVICE": "cpu", "LATENTSYNC_FACES": str(sample / "talk.json"), "LATENTSYNC_MAX_SECONDS": "3",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"]
+    with server(command, f"http://127.0.0.1:{port}/health-check", tmp_path / "log", **environment):
+        while (health := ask(port, "GET", "/health-check"))["status"] == "STARTING":
+            pass
+        assert health["status"] == "READY", (tmp_path / "log").read_text()
+        speech = uri(sample / "speech.wav", "audio/wav")
+        for name, kind in (("talk.mp4", "video/mp4"), ("face.png", "image/png")):
+            answer = ask(port, input=uri(sample / name, kind), audio=speech, num_inference_steps=1, seed=3)
+            assert answer["status"] == "succeeded", answer
+            (tmp_path / "out.mp4").write_bytes(base64.b64decode(answer["output"].partition(",")[2]))
+            info = probe_video(tmp_path / "out.mp4")
+            assert (info.num_frames, info.has_audio) == (25, True)
+        wrong = ask(port, input=speech, audio=speech)
+        assert wrong["status"] == "failed"
+        assert "not a known kind of picture or video" in wrong["error"]
+        too_much = ask(port, input=uri(sample / "talk.mp4", "video/mp4"), audio=speech, guidance_scale=11)
+        assert too_much["status"] == "failed"
+        assert "guidance_scale=11 is out of range" in too_much["error"]
+        long = uri(SAMPLE / "speech.wav", "audio/wav")
+        refused = ask(port, input=uri(sample / "talk.mp4", "video/mp4"), audio=long)
+        assert "4 s is more than the 3 s allowed" in refused["error"]
+
+
+def test_inputs_have_the_ranges_and_defaults_of_the_command_line() -> None:
+    from predict import Predictor
+
+    inputs = {name: one.default for name, one in inspect.signature(Predictor.predict).parameters.items()}
+    assert (inputs["guidance_scale"].default, inputs["guidance_scale"].ge, inputs["guidance_scale"].le) == (1.0, 0, 10)
+    assert (inputs["seed"].default, inputs["seed"].ge) == (0, 0)
+    assert inputs["num_inference_steps"].default == 20
