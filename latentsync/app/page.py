@@ -3,10 +3,11 @@
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from latentsync.app.service import Cancelled, LipSyncService
+from latentsync.app.service import Cancelled, LipSyncService, Tell
 from latentsync.errors import UserError
 from latentsync.inference.options import LipSyncOptions
 
@@ -48,9 +49,10 @@ def build(service: LipSyncService, steps: int = 20) -> gr.Blocks:
                 with gr.Row():
                     start = gr.Button("Lip-sync", variant="primary", elem_id="start")
                     stop = gr.Button("Cancel", elem_id="stop")
-            with gr.Column():
-                result = gr.Video(label="Result", interactive=False, elem_id="result")
-                before = gr.Video(label="Input", interactive=False, elem_id="before")
+            with gr.Column(scale=2):
+                with gr.Row():
+                    before = gr.Video(label="Input", interactive=False, elem_id="before")
+                    result = gr.Video(label="Result", interactive=False, elem_id="result")
                 said = gr.Markdown(elem_id="said")
         inputs = [video, picture, audio, face, guidance, number, seed, cancel, folder]
         (
@@ -78,7 +80,7 @@ def _work(service: LipSyncService) -> Any:
             )
             report = service.run(
                 Path(given), None if audio is None else Path(audio), Path(folder), options,
-                lambda share: progress(share, desc="generating"), cancel,
+                _with_time_left(progress), cancel,
             )  # fmt: skip
         except UserError as error:
             return None, None, f"It cannot be done: {_without_folders(str(error))}"
@@ -88,6 +90,17 @@ def _work(service: LipSyncService) -> Any:
         return str(report.output), video, told
 
     return work
+
+
+def _with_time_left(progress: gr.Progress) -> Tell:
+    """Shows the share that is done, and the seconds left as far as can be told."""
+    began = time.monotonic()
+
+    def tell(share: float) -> None:
+        left = (time.monotonic() - began) * (1 - share) / share if share > 0.02 else None
+        progress(share, desc="generating" if left is None else f"{left:.0f} s left")
+
+    return tell
 
 
 def _without_folders(text: str) -> str:
