@@ -83,16 +83,17 @@ def with_mouth(clip: SyntheticClip, track: Articulation, numbers: np.ndarray) ->
     return render_scene(clip.identity.look, replace(track, **chosen), scene_size(RESOLUTION), motion).frames
 
 
-PICTURE = ("ssim", "psnr", "lpips", "fvd")
+SAME = ("ssim", "psnr", "lpips")
+PICTURE = (*SAME, "fvd")
 MOUTH = ("mouth_r", "mouth_error", "lmd")
 # Damage -> (how, steps from none to much, metrics that have to get worse with every step).
 DAMAGES: Mapping[str, tuple[Damage, tuple[float, ...], tuple[str, ...]]] = {
     "blur, σ px": (blur, (0.7, 1.5, 3.0), PICTURE),
     "noise, σ grey levels": (noise, (4, 10, 25), (*PICTURE, "flicker_mouth", "flicker_outside")),
-    "frames held": (held, (2, 4, 8), ("ssim", "psnr", "lpips", "mouth_r", "mouth_error", "lmd")),
-    "delay, frames": (delay, (1, 3, 6), (*MOUTH, "ssim", "psnr", "lpips")),
-    "mouth frozen, share": (frozen, (0.3, 0.6, 1.0), (*MOUTH, "ssim", "psnr", "lpips", "sync_confidence")),
-    "other mouth, share": (swapped, (0.3, 0.6, 1.0), (*MOUTH, "ssim", "psnr", "lpips", "sync_confidence")),
+    "frames held": (held, (2, 4, 8), (*SAME, *MOUTH)),
+    "delay, frames": (delay, (1, 3, 6), (*SAME, *MOUTH)),
+    "mouth frozen, share": (frozen, (0.3, 0.6, 1.0), (*MOUTH, *SAME, "sync_confidence", "sync_accuracy")),
+    "other mouth, share": (swapped, (0.3, 0.6, 1.0), (*MOUTH, *SAME, "sync_accuracy")),
 }
 COLUMNS = (
     "ssim", "psnr", "lpips", "lmd", "fvd", "sync_confidence", "sync_accuracy", "sync_offset", "flicker_mouth",
