@@ -1,8 +1,9 @@
 """Speed of the network's part of inference: `python -m benchmarks.inference [windows] [device]`.
 
-Two tables for the embedded model on synthetic heads: against a plain loop (one window at a time, everything computed
-anew in each step), in alternating runs; and schedulers × steps against 50 steps of DDIM, with the sync score of the
-embedded SyncNet. Only ratios within a table mean something on a machine that does other things, too.
+Three tables for the embedded model on synthetic heads: against a plain loop (one window at a time, everything computed
+anew in each step), in alternating runs; schedulers × steps against 50 steps of DDIM, with the sync score of the embedded
+SyncNet; and deep features reused over steps. Only ratios within a table mean something on a machine that does other
+things, too.
 """
 
 import copy
@@ -110,14 +111,34 @@ def schedulers(job: Job, all_steps: tuple[int, ...] = (4, 8, 20)) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
+def feature_reuse(job: Job, steps: int = 20) -> None:
+    """Print the third table."""
+    print(f"\n| feature_reuse, {steps} steps | time | PSNR to 1 | sync score |\n" + "| --- " * 4 + "|")
+    base: Faces = []
+    first = 0.0
+    for every in (1, 2, 3, 5):
+        times = []
+        for _ in range(ROUNDS):
+            took, faces = seconds(
+                lambda n=every: job.generate.generate(job.windows(), steps, 1.0, feature_reuse=n),  # type: ignore[misc]
+                job.generate.device,
+            )
+            times.append(took)
+        if every == 1:
+            base, first = faces, float(np.median(times))
+        told = "" if every == 1 else f"{psnr(faces, base):.1f} dB"
+        print(f"| {every} | {np.median(times) / first:.2f} | {told} | {job.score(faces):.3f} |", flush=True)
+
+
 def main(count: int = 4, device_name: str = "cpu") -> None:
-    """Print both tables."""
+    """Print the tables."""
     device = torch.device(device_name)
     job = Job(count, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"embedded model, {count} windows of {FRAMES} frames at 128², {name}, torch {torch.__version__}\n")
     against_the_plain_loop(job)
     schedulers(job)
+    feature_reuse(job)
 
 
 if __name__ == "__main__":

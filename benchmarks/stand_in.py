@@ -36,6 +36,7 @@ class Painter:
         guidance_scale: float,
         progress: StepProgress | None = None,
         scheduler: str = "ddim",
+        feature_reuse: int = 1,
     ) -> list[list[np.ndarray]]:
         """Painted crops."""
         self.batches.append(len(windows))

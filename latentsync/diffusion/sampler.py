@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from latentsync.diffusion.guidance import check_guidance_scale, guide, unconditional
 from latentsync.errors import UserError
 from latentsync.models.audio_reuse import audio_computed_once
+from latentsync.models.deep_reuse import deep_features_kept
 
 
 def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -44,14 +45,16 @@ class Sampler:
         guidance_scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        feature_reuse: int = 1,
     ) -> Tensor:
         """Clean latents (B, 4, F, h, w), in the dtype of `noise`; between the steps they are float32.
 
         noise: start noise (B, 4, F, h, w), unit variance; mask: (B, 1, F, h, w); masked, reference: scaled latents
         (B, 4, F, h, w); audio_tokens: (B, F, L, D). Guidance (0 to 10) costs a second pass and acts only above 1, as
         published. progress(done, total) is called after every step. generator: for schedulers that add noise in their
-        steps (DDIM does not), one for all or one for each clip. What
-        depends on the audio alone is computed once. Raises UserError for arguments out of range.
+        steps (DDIM does not), one for all or one for each clip. feature_reuse: deep features are computed in every so
+        manieth step (see `models.deep_reuse`), 1 = in each. What depends on the audio alone is computed once. Raises
+        UserError for arguments out of range.
         """
         check_guidance_scale(guidance_scale)
         if num_inference_steps < 1:
@@ -63,7 +66,7 @@ class Sampler:
         latents = noise.float() * self.scheduler.init_noise_sigma
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         randomness = {"generator": generator} if generator is not None and takes_generator else {}
-        with audio_computed_once(self.unet):
+        with audio_computed_once(self.unet), deep_features_kept(self.unet, feature_reuse):
             for done, timestep in enumerate(self.scheduler.timesteps, 1):
                 noisy = self.scheduler.scale_model_input(latents, timestep).to(fixed.dtype)
                 sample = torch.cat([noisy, fixed], dim=1)  # (B, 13, F, h, w)

@@ -126,7 +126,12 @@ class Compositor:
             self._gauge(first + (stop - first) * done / steps)
 
         generated = self._generate.generate(
-            inputs, options.num_inference_steps, options.guidance_scale, step, options.scheduler
+            inputs,
+            options.num_inference_steps,
+            options.guidance_scale,
+            step,
+            options.scheduler,
+            options.feature_reuse,
         )
         for window, faces in zip(batch, generated, strict=True):
             self.num_windows += 1

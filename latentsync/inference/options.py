@@ -31,7 +31,8 @@ class LipSyncOptions:
     silence_gate: dBFS (−90 … 0) under which the network hears silence; None: it hears everything.
     window_overlap: frames that neighbouring windows share and fade over, 0 … 15; 0 as published. batch_windows: windows
     that go through the network at once; more is faster on a GPU and takes memory, and changes no result.
-    scheduler: how the noise is taken away, see `diffusion.schedulers`; "ddim" as published.
+    scheduler: how the noise is taken away, see `diffusion.schedulers`; "ddim" as published. feature_reuse: 1 … 10: deep
+    features are computed in every so manieth step; 1 = in each, as published, more is faster and less exact.
     color_match: bring the generated face's mean colour to that of the skin around it.
     codec: "h264" or "hevc"; crf: 0 (lossless) … 51; preset: x264's and x265's names of speed.
     keep_readable: a damaged video ends where it becomes unreadable, instead of being refused.
@@ -49,6 +50,7 @@ class LipSyncOptions:
     window_overlap: int = 0
     batch_windows: int = 1
     scheduler: str = DDIM
+    feature_reuse: int = 1
     color_match: bool = False
     codec: str = "h264"
     crf: int = 18
@@ -74,6 +76,8 @@ class LipSyncOptions:
             raise UserError(f"window_overlap={self.window_overlap} is out of range; give 0 to 15 frames")
         if not _is_whole(self.batch_windows) or not 1 <= self.batch_windows <= 64:
             raise UserError(f"batch_windows={self.batch_windows} is out of range; give 1 to 64")
+        if not _is_whole(self.feature_reuse) or not 1 <= self.feature_reuse <= 10:
+            raise UserError(f"feature_reuse={self.feature_reuse} is out of range; give 1 (off) to 10")
         gate = self.silence_gate
         if gate is not None and (not _is_number(gate) or not -90 <= gate <= 0):
             raise UserError(f"silence_gate={gate} is out of range; give -90 to 0 (dBFS), or null")

@@ -75,11 +75,13 @@ class WindowGenerator:
         guidance_scale: float,
         progress: StepProgress | None = None,
         scheduler: str = DDIM,
+        feature_reuse: int = 1,
     ) -> list[list[np.ndarray]]:
         """Faces for each window's crops: generated in the mouth mask, the crop elsewhere. Windows share each step.
 
         A window's faces do not depend on what else is in the batch. progress: told (steps done, steps) after each step.
-        scheduler: see `diffusion.schedulers`. Raises UserError when the network's answer is not a number.
+        scheduler: see `diffusion.schedulers`; feature_reuse: see `Sampler`. Raises UserError when the network's answer is
+        not a number.
         """
         frames = torch.cat([self._to_frames(pad_to(window.crops, self.num_frames)) for window in windows])
         tokens = torch.stack([torch.stack(pad_to(list(w.audio_tokens), self.num_frames)) for w in windows])
@@ -101,6 +103,7 @@ class WindowGenerator:
             guidance_scale=guidance_scale,
             progress=progress,
             generator=[window.generator for window in windows],
+            feature_reuse=feature_reuse,
         )
         pixels = self.autoencoder.decode(latents)  # (B, F, 3, R, R)
         if not torch.isfinite(pixels).all():

@@ -1,6 +1,6 @@
 """LatentSync's U-Net: Stable Diffusion 1.5's, inflated over time and conditioned on audio (arXiv 2412.09262)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # di
     """
 
     _supports_gradient_checkpointing = True
+    # How the deep features come about in each call: None = by computing them; see `deep_reuse`.
+    deep_features: Callable[[Callable[[], Tensor]], Tensor] | None = None
 
     @register_to_config
     def __init__(
@@ -124,15 +126,28 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # di
         condition = Condition(F.silu(time_embedding), encoder_hidden_states.flatten(0, 1).to(dtype), num_frames)
 
         hidden_states = self.conv_in(rearrange(sample.to(dtype), "b c f h w -> (b f) c h w"))
-        skips = [hidden_states]
-        for block in self.down_blocks:
+        first: Any = self.down_blocks[0]
+        skips = [hidden_states, *first.layers(hidden_states, condition)]
+
+        def deep() -> Tensor:
+            return self._deep(skips[-1], condition)
+
+        hidden_states = deep() if self.deep_features is None else self.deep_features(deep)
+        hidden_states = self.up_blocks[-1](hidden_states, skips.copy(), condition)
+        hidden_states = self.conv_out(F.silu(self.conv_norm_out(hidden_states, num_frames)))
+        return rearrange(hidden_states, "(b f) c h w -> b c f h w", f=num_frames)
+
+    def _deep(self, hidden_states: Tensor, condition: Condition) -> Tensor:
+        """All below the full size: from what the first level's layers give to what the last level takes."""
+        first: Any = self.down_blocks[0]
+        hidden_states, skips = first.down(hidden_states)
+        for block in self.down_blocks[1:]:
             hidden_states, outputs = block(hidden_states, condition)
             skips += outputs
         hidden_states = self.mid_block(hidden_states, condition)
-        for block in self.up_blocks:
+        for block in self.up_blocks[:-1]:
             hidden_states = block(hidden_states, skips, condition)
-        hidden_states = self.conv_out(F.silu(self.conv_norm_out(hidden_states, num_frames)))
-        return rearrange(hidden_states, "(b f) c h w -> b c f h w", f=num_frames)
+        return hidden_states
 
     def _check_inputs(self, sample: Tensor, audio_tokens: Tensor) -> None:
         if sample.ndim != 5 or sample.shape[1] != self.config["in_channels"]:

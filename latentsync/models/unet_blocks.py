@@ -163,14 +163,25 @@ class DownLevel(Level):
 
     def forward(self, hidden_states: Tensor, condition: Condition) -> tuple[Tensor, list[Tensor]]:
         """Returns the output and everything that the way up will ask for, in order."""
-        skips = []
+        outputs = self.layers(hidden_states, condition)
+        hidden_states, more = self.down(outputs[-1])
+        return hidden_states, outputs + more
+
+    def layers(self, hidden_states: Tensor, condition: Condition) -> list[Tensor]:
+        """The outputs of the layers, at the size of the input."""
+        outputs = []
         for index in range(len(self.resnets)):
             hidden_states = self.layer(index, hidden_states, condition)
-            skips.append(hidden_states)
+            outputs.append(hidden_states)
+        return outputs
+
+    def down(self, hidden_states: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The next level's input, and what the way up will ask of it: nothing where the size stays."""
+        outputs = []
         for downsample in self.downsamplers:
             hidden_states = downsample(hidden_states)
-            skips.append(hidden_states)
-        return hidden_states, skips
+            outputs.append(hidden_states)
+        return hidden_states, outputs
 
 
 class UpLevel(Level):
