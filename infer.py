@@ -48,7 +48,9 @@ def run(config: DictConfig) -> None:
         from latentsync.inference.pipeline import LipSyncPipeline
         from latentsync.inference.progress import ProgressBar
 
-        pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, files.faces)
+        pipeline = LipSyncPipeline.from_pretrained(
+            config.weights, config.device, config.precision, files.faces, config.autoencoder
+        )
         with ProgressBar() as progress:
             report = pipeline.run(request, progress)
     print(report)
@@ -87,7 +89,7 @@ def do_jobs(config: DictConfig, jobs: "list[Job]", options: LipSyncOptions, fold
     from latentsync.inference.batch import DONE, FAILED, Batch, Loader, share_of
     from latentsync.inference.progress import ProgressBar
 
-    load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces))
+    load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces), config.autoencoder)
     batch = Batch(load, options, folder)
     mine = share_of(jobs, int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
     todo = batch.unfinished(mine)

@@ -1,9 +1,9 @@
 """Speed of the network's part of inference: `python -m benchmarks.inference [windows] [device]`.
 
 Three tables for the embedded model on synthetic heads: against a plain loop (one window at a time, everything computed
-anew in each step), in alternating runs; schedulers × steps against 50 steps of DDIM, with the sync score of the embedded
-SyncNet; and deep features reused over steps. Only ratios within a table mean something on a machine that does other
-things, too.
+anew in each step), in alternating runs; schedulers × steps against 50 steps of DDIM, with the sync score of the
+embedded SyncNet; and deep features reused over steps. Only ratios within a table mean something on a machine that does
+other things, too.
 """
 
 import copy

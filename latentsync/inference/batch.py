@@ -39,9 +39,10 @@ class Loader:
     device: str = "auto"
     precision: str | int = 32
     faces: str = "mediapipe"
+    autoencoder: str | None = None
 
     def __call__(self) -> LipSyncPipeline:
-        return LipSyncPipeline.from_pretrained(self.weights, self.device, self.precision, self.faces)
+        return LipSyncPipeline.from_pretrained(self.weights, self.device, self.precision, self.faces, self.autoencoder)
 
 
 class Batch:

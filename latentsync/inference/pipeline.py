@@ -82,18 +82,19 @@ class LipSyncPipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | str | int = torch.float32,
         faces: FaceFinder | str | Path = MEDIAPIPE,
+        autoencoder: str | Path | None = None,
     ) -> "LipSyncPipeline":
         """Load a set of weights by name or path (see `latentsync.weights`).
 
         device: "cpu", "cuda", "cuda:1", …, or "auto". dtype: or a precision, 32, 16 or "bf16". faces: a finder,
-        "mediapipe", or the path of a landmarks JSON. Raises UserError for unknown or unfitting weights, and a device
-        that is not there.
+        "mediapipe", or the path of a landmarks JSON. autoencoder: folder of another VAE, e.g. TAESD for previews.
+        Raises UserError for unknown or unfitting weights, and a device that is not there.
         """
         from latentsync.weights.bundle import load_bundle
 
         where, kind = choose_device(device), choose_dtype(dtype)
         finder = open_face_finder(faces) if isinstance(faces, (str, Path)) else faces
-        bundle = load_bundle(weights, where, kind)
+        bundle = load_bundle(weights, where, kind, autoencoder=autoencoder)
         return cls(
             unet=bundle.unet,
             autoencoder=bundle.autoencoder,

@@ -80,8 +80,8 @@ class WindowGenerator:
         """Faces for each window's crops: generated in the mouth mask, the crop elsewhere. Windows share each step.
 
         A window's faces do not depend on what else is in the batch. progress: told (steps done, steps) after each step.
-        scheduler: see `diffusion.schedulers`; feature_reuse: see `Sampler`. Raises UserError when the network's answer is
-        not a number.
+        scheduler: see `diffusion.schedulers`; feature_reuse: see `Sampler`. Raises UserError when the network's answer
+        is not a number.
         """
         frames = torch.cat([self._to_frames(pad_to(window.crops, self.num_frames)) for window in windows])
         tokens = torch.stack([torch.stack(pad_to(list(w.audio_tokens), self.num_frames)) for w in windows])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,11 +14,12 @@ from latentsync.errors import UserError
 class FrameAutoencoder(nn.Module):
     """The VAE of a latent diffusion model, applied to each frame of a clip.
 
-    vae: AutoencoderKL; scaled latents are (z − shift_factor) · scaling_factor with both from its config
-    (0 and 0.18215 for Stable Diffusion 1.5). frames_per_batch: frames encoded or decoded at a time.
+    vae: AutoencoderKL, or AutoencoderTiny (for previews: fast, less exact, without spread); scaled latents are
+    (z − shift_factor) · scaling_factor with both from its config (0 and 0.18215 for Stable Diffusion 1.5).
+    frames_per_batch: frames encoded or decoded at a time.
     """
 
-    def __init__(self, vae: AutoencoderKL, frames_per_batch: int = 16) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, frames_per_batch: int = 16) -> None:
         super().__init__()
         self.vae, self.frames_per_batch = vae, frames_per_batch
         self.scale = float(vae.config["scaling_factor"])
@@ -51,7 +52,11 @@ class FrameAutoencoder(nn.Module):
     def moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, F, C, h, w) of the unscaled posterior of frames (B, F, 3, H, W) in [-1, 1]."""
         chunks = frames.flatten(0, 1).split(self.frames_per_batch)
-        posteriors = [self.vae.encode(chunk.to(self.vae.dtype)).latent_dist for chunk in chunks]
+        encoded = [self.vae.encode(chunk.to(self.vae.dtype)) for chunk in chunks]
+        if isinstance(self.vae, AutoencoderTiny):
+            latents = torch.cat([one.latents for one in encoded]).unflatten(0, frames.shape[:2])
+            return latents, torch.zeros_like(latents)
+        posteriors = [one.latent_dist for one in encoded]
         mean = torch.cat([posterior.mean for posterior in posteriors]).unflatten(0, frames.shape[:2])
         return mean, torch.cat([posterior.std for posterior in posteriors]).unflatten(0, frames.shape[:2])
 

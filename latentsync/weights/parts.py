@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from transformers import VideoMAEModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -30,12 +30,20 @@ OLD_ATTENTION_KEY = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_at
 
 
 def load_autoencoder(folder: Path | str) -> FrameAutoencoder:
-    """The autoencoder of a diffusers folder (safetensors or .bin, old or new attention names), every key used."""
+    """The autoencoder of a diffusers folder (safetensors or .bin, old or new attention names), every key used.
+
+    An AutoencoderKL, or, where config.json says so, an AutoencoderTiny of 4 latent channels (TAESD). Raises UserError.
+    """
     folder = Path(folder)
     config = folder_config(folder)
     state = modern_attention(folder_weights(folder))
+    tiny = config.get("_class_name") == "AutoencoderTiny"
+    if tiny and config.get("latent_channels", 4) != 4:
+        raise UserError(
+            f"autoencoder '{folder}': {config['latent_channels']} latent channels; the U-Net takes 4 (TAESD)"
+        )
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(config)
+        vae: AutoencoderKL | AutoencoderTiny = (AutoencoderTiny if tiny else AutoencoderKL).from_config(config)
     load_strict(vae, state, f"autoencoder '{folder}'", assign=True)
     return FrameAutoencoder(vae)
 

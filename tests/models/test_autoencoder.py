@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -134,3 +134,26 @@ def test_embedded_autoencoder_keeps_an_unseen_face() -> None:
     errors = (decoded - frames).square().mean(dim=(1, 2, 3, 4))  # one a person
     psnr = 10 * torch.log10(4 / errors)
     assert psnr.min() > 22, psnr
+
+
+def tiny_vae(latent_channels: int = 4) -> AutoencoderTiny:
+    widths = (8, 8, 8, 8)
+    return AutoencoderTiny(
+        encoder_block_out_channels=widths, decoder_block_out_channels=widths, latent_channels=latent_channels
+    )
+
+
+def test_tiny_autoencoder_of_a_folder_serves_as_one_without_spread(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = tiny_vae().eval()
+    vae.save_pretrained(tmp_path)
+    loaded = FrameAutoencoder.from_pretrained(tmp_path)
+    frames = torch.rand(1, 3, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        latents = loaded.encode(frames, generator())
+        assert torch.equal(latents, loaded.encode(frames, generator(1)))
+        assert torch.allclose(latents[0, :, 1], vae.encode(frames[0, 1:2]).latents[0], atol=1e-6)
+        assert loaded.decode(latents).shape == frames.shape
+    tiny_vae(16).save_pretrained(tmp_path / "wide")
+    with pytest.raises(UserError, match="16 latent channels"):
+        FrameAutoencoder.from_pretrained(tmp_path / "wide")
