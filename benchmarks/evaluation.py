@@ -1,8 +1,8 @@
 """Time and memory of the evaluation: `python -m benchmarks.evaluation [I3D weights]`.
 
 Prints Markdown: seconds for a minute of video, by metric (each with finding and cutting the faces, which the row "none"
-has alone), and the largest memory of a process that scores videos of several lengths with all of them but LPIPS, which is slow on
-a CPU and keeps 8 frames.
+has alone), and the largest memory of a process that scores videos of several lengths with all of them but LPIPS, which
+is slow on a CPU and keeps 8 frames.
 """
 
 import json

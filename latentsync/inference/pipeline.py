@@ -1,5 +1,6 @@
 """Lip sync from the first frame to the last: read, align, generate in windows, paste back, write — as a stream."""
 
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from latentsync.inference.face_file import MEDIAPIPE, open_face_finder
 from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
 from latentsync.inference.options import LipSyncOptions
+from latentsync.inference.prefetch import prefetched
 from latentsync.inference.progress import Progress
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
@@ -25,6 +27,8 @@ from latentsync.media.video_writer import VideoWriter
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
+
+_FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
 
 class LipSyncPipeline:
@@ -157,9 +161,11 @@ class LipSyncPipeline:
             audio_seconds=request.audio_seconds if sound_decides else None,
             look=look,
         ) as writer:
-            for done in compositor.compose(track.follow(chain([first], frames))):
-                writer.write_frame(done.planes, done.pts, done.duration)
-                fates.append(done.fate)
+            tracked = prefetched(track.follow(chain([first], frames)), _FRAMES_AHEAD)
+            with closing(tracked):
+                for done in compositor.compose(tracked):
+                    writer.write_frame(done.planes, done.pts, done.duration)
+                    fates.append(done.fate)
             if compositor.num_windows == 0:
                 where = "in the picture" if request.is_picture else f"in any of its {len(fates)} frames"
                 raise UserError(f"input '{request.input}': no face found {where}; give one with a frontal face")
