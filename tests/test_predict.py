@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_cogs_server_lip_syncs_videos_and_pictures_and_tells_mistakes(tmp_path: 
     command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"]
     with server(command, f"http://127.0.0.1:{port}/health-check", tmp_path / "log", **environment):
         while (health := ask(port, "GET", "/health-check"))["status"] == "STARTING":
-            pass
+            time.sleep(0.2)
         assert health["status"] == "READY", (tmp_path / "log").read_text()
         speech = uri(sample / "speech.wav", "audio/wav")
         for name, kind in (("talk.mp4", "video/mp4"), ("face.png", "image/png")):

@@ -77,6 +77,10 @@ def test_lpips_has_the_published_values(shared: Path, net: str, file: str, known
     shown = [cv2.imread(str(assets / "pictures" / f"{name}.png"))[..., ::-1] for name in names]
     for other, expected in zip(shown[1:], known):
         assert measured(metric, [pair(0, other, shown[0])])["lpips"] == pytest.approx(expected, abs=2e-3)
+    rare = LpipsDistance(net, assets / "weights" / f"{file}_features_fp16.pth", every=2)
+    assert measured(rare, [pair(0, shown[1], shown[0]), pair(1, shown[2], shown[0])])["lpips"] == pytest.approx(
+        known[0], abs=2e-3
+    )
     own = lpips.im2tensor(shown[0]), lpips.im2tensor(shown[1])
     assert float(metric._network.distance(*own)) == pytest.approx(known[0], abs=2e-3)
 
