@@ -49,5 +49,5 @@ class ProgressBar:
         if now - self._last_line < _LINE_EVERY_SECONDS:
             return
         self._last_line = now
-        left = (now - self._start) * (total - done) / done if done else float("nan")
-        print(f"{self._title}: {done:.0f} of {total}, {left:.0f} s left", file=self._stream, flush=True)
+        left = f"{(now - self._start) * (total - done) / done:.0f} s left" if done else "time left not known yet"
+        print(f"{self._title}: {done:.0f} of {total}, {left}", file=self._stream, flush=True)
