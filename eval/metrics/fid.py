@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
 from eval.metrics.metric import Definition, FramePair, Heard, NotComputed, weights_file
+from latentsync.errors import UserError
+from latentsync.weights.load import load_state
 
 FEATURES = 2048
 _BATCH = 16
@@ -25,11 +28,7 @@ class FaceFid:
     )  # fmt: skip
 
     def __init__(self, weights: str | Path | None = None, every: int = 5, device: str = "cpu") -> None:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-        path = weights_file(weights, "inception-fid")
-        self._network = FeatureExtractorInceptionV3("fid", [str(FEATURES)], feature_extractor_weights_path=str(path))
-        self._network = self._network.to(device).eval()
+        self._network = load_inception(weights_file(weights, "inception-fid")).to(device).eval()
         self._every, self._device = every, device
 
     def begin(self) -> "FeatureFrames":
@@ -40,6 +39,21 @@ class FaceFid:
         """Crops (n, R, R, 3) uint8 to features (n, 2048)."""
         (found,) = self._network(torch.from_numpy(crops).permute(0, 3, 1, 2).to(self._device))
         return found.cpu().numpy()
+
+
+def load_inception(path: Path) -> Any:
+    """torch-fidelity's Inception with the weights of a file, giving features (n, 2048). Raises UserError."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    state = load_state(path)
+    with TemporaryDirectory() as folder:
+        # The constructor unpickles whatever it is given; so it gets a file of our own making.
+        own = Path(folder) / "weights.pth"
+        torch.save(state, own)
+        try:
+            return FeatureExtractorInceptionV3("fid", [str(FEATURES)], feature_extractor_weights_path=str(own))
+        except RuntimeError as error:
+            raise UserError(f"weights '{path}': not those of torch-fidelity's Inception") from error
 
 
 class FeatureFrames:

@@ -12,6 +12,7 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from data_prep.stable_syncnet_scorer import StableSyncNetScorer
 from eval.metrics import identity, silence
+from eval.metrics.fid import FaceFid
 from eval.metrics.flicker import WarpedFlicker
 from eval.metrics.frechet import Moments, frechet_distance
 from eval.metrics.i3d import I3D, load_i3d, own_names
@@ -287,3 +288,33 @@ def test_unknown_metrics_and_options_are_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"options\.leak.*loudness"):
         make_metric("leak", {"loudness": 3})
     check_names(list(METRICS))
+
+
+@pytest.mark.slow
+def test_fid_runs_on_torch_fidelitys_network_and_is_nothing_for_equal_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:  # random weights under the real names: the real ones are not to be had
+        patch.setattr(torch, "load", lambda *unused, **unused_too: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state, *unused: None)
+        (tmp_path / "any.pth").touch()
+        made = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(tmp_path / "any.pth"))
+    # Weights of a size that keeps the layers' outputs apart.
+    state = {name: 2.45 * value if name.endswith("conv.weight") else value for name, value in made.state_dict().items()}
+    torch.save(state, tmp_path / "inception.pth")
+    metric = FaceFid(tmp_path / "inception.pth", every=2)
+    sets = [[pair(n, picture(n + 100 * which)) for n in range(20)] for which in range(2)]
+    moments = []
+    for pairs in sets:
+        features = measured(metric, pairs)["fid"]
+        assert features.shape == (10, 2048), "every second frame"
+        moments.append(Moments(2048))
+        moments[-1].add(features)
+    assert frechet_distance(moments[0], moments[0]) == pytest.approx(0, abs=1e-4)
+    assert frechet_distance(*moments) > 1e-3
+    torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="not those of torch-fidelity"):
+        FaceFid(tmp_path / "other.pth")
