@@ -79,3 +79,10 @@ def test_inputs_have_the_ranges_and_defaults_of_the_command_line() -> None:
     assert (inputs["guidance_scale"].default, inputs["guidance_scale"].ge, inputs["guidance_scale"].le) == (1.0, 0, 10)
     assert (inputs["seed"].default, inputs["seed"].ge) == (0, 0)
     assert inputs["num_inference_steps"].default == 20
+
+
+def test_the_image_installs_what_the_package_asks_for() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read pyproject.toml")
+    asked = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = (REPOSITORY / "requirements-cog.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == asked
