@@ -41,7 +41,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(paths[0])
     switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    switches += f" disable-component-update disable-sync user-data-dir={tmp_path_factory.mktemp('browser')}"
+    switches += " disable-component-update disable-sync window-size=1300,1000"
+    switches += f" user-data-dir={tmp_path_factory.mktemp('browser')}"
     for switch in switches.split():
         options.add_argument(f"--{switch}")
     driver = webdriver.Chrome(options, webdriver.ChromeService(str(paths[1])))

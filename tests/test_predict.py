@@ -30,10 +30,15 @@ def ask(port: int, method: str = "POST", path: str = "/predictions", **given: An
     body = json.dumps({"input": given}).encode() if method == "POST" else None
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers, method=method)
-    try:
-        return json.loads(urllib.request.urlopen(request, timeout=120).read())
-    except urllib.error.HTTPError as error:
-        return {"status": error.code, "error": error.read().decode()}
+    for _ in range(100):
+        try:
+            return json.loads(urllib.request.urlopen(request, timeout=120).read())
+        except urllib.error.HTTPError as error:
+            answer = {"status": error.code, "error": error.read().decode()}
+            if error.code != 409:
+                break
+            time.sleep(0.2)  # the server frees its place a moment after it has answered the request before
+    return answer
 
 
 @pytest.mark.slow
