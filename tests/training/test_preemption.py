@@ -19,7 +19,7 @@ from latentsync.training.ema import WeightEMA
 from latentsync.training.preemption import Preempted, stopping_at_once
 from latentsync.training.resume import RunState, newest_checkpoint, training_step
 
-STEPS, KILLS = 25, 10
+STEPS, KILLS = 60, 10
 STARTED = re.compile(rb"starts anew|goes on from")
 
 
@@ -59,16 +59,20 @@ def test_run_killed_ten_times_equals_the_uninterrupted_run(shards: Path, tmp_pat
     arguments = overrides(shards, killed, f"trainer.max_steps={STEPS}", "resume=auto")
     arguments += ["+callbacks.record._target_=run_process.RankRecord", f"+callbacks.record.folder={tmp_path}"]
     steps_at_kill = []
-    log.touch()
+    record = tmp_path / "rank0.jsonl"
+    for path in (log, record):
+        path.touch()
     for kill in range(KILLS):
-        before = log.stat().st_size
+        before, steps = log.stat().st_size, record.read_bytes().count(b"\n") + int(moments.integers(0, 4))
         process = start(arguments, log)
         if kill % 3 == 2:  # while a checkpoint is being written
             half_written = f"checkpoints/.*.ckpt.{process.pid}"
             wait_for(lambda name=half_written: list(killed.glob(name)), process, log)
         else:  # at any time from the building of the model on
             wait_for(lambda seen=before: STARTED.search(log.read_bytes(), seen), process, log)
-            time.sleep(moments.uniform(0.0, 2.0))
+            # Counted in steps: in seconds, a fast machine would be through before the last kill.
+            wait_for(lambda enough=steps: record.read_bytes().count(b"\n") >= enough, process, log)
+            time.sleep(moments.uniform(0.0, 0.05))
         process.kill()
         process.join()
         newest = newest_checkpoint(killed / "checkpoints")
