@@ -70,7 +70,7 @@ class AutoencoderModule(lightning.LightningModule):
         terms["kl"] = self.kl_weight * posterior.kl().mean() / latents[0].numel()
         if self.perceptual is not None and self.perceptual_weight > 0:
             terms["perceptual"] = self.perceptual_weight * self.perceptual(decoded[:, None], frames[:, None])
-        if self.adversary is not None and self.global_step >= self.adversarial_start:
+        if self.adversary is not None and self.adversarial_weight > 0 and self.global_step >= self.adversarial_start:
             terms.update(self._adversarial(self.adversary, decoded, frames))
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, prog_bar=True, batch_size=len(frames))
         return torch.stack(list(terms.values())).sum()
