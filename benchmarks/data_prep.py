@@ -24,8 +24,8 @@ from data_prep.clips import ClipSettings
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
 from data_prep.runner import LocalRunner, Outcome, limit_threads
-from latentsync.data.synthetic import SyntheticClip, draw_clip
 from latentsync.media import VideoWriter
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 
 CLIPS: dict[str, Any] = {"min_seconds": 2.5, "max_seconds": 5.0}
 SCORER = ScorerMaker("data_prep.stable_syncnet_scorer.StableSyncNetScorer", {"weights": "checkpoints/demo/syncnet"})

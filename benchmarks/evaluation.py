@@ -19,8 +19,8 @@ from data_prep.runner import limit_threads
 from eval.metrics.metric import FrameMean, Metric
 from eval.metrics.registry import make_metric
 from eval.video import VideoScorer
-from latentsync.data.synthetic import draw_clip
 from latentsync.media import VideoWriter
+from latentsync.synthetic.clip import draw_clip
 
 RESOLUTION = 256
 

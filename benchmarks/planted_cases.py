@@ -25,7 +25,7 @@ from data_prep.manifest import Row
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
 from data_prep.runner import LocalRunner, Runner, limit_threads
-from latentsync.data.synthetic import SyntheticClip, draw_clip
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 
 RESOLUTION, SECONDS, FPS = 128, 4.0, 25
 CLIPS = {"min_seconds": 2.0, "max_seconds": 4.0}

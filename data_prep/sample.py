@@ -11,11 +11,11 @@ import numpy as np
 from omegaconf import DictConfig
 
 from configs.compose import command
-from latentsync.data.synthetic import SyntheticClip, draw_clip
 from latentsync.errors import UserError
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames
 from latentsync.media.video_writer import VideoWriter
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 
 
 def make_sample(

@@ -9,8 +9,8 @@ import numpy as np
 
 from data_prep.parts import Measuring
 from data_prep.runner import Outcome, describe
-from latentsync.data.synthetic import SyntheticClip, draw_clip
 from latentsync.media.video_writer import VideoWriter
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 
 RESOLUTION = 64
 
