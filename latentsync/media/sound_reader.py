@@ -24,6 +24,8 @@ from latentsync.media.time_zero import time_zero
 TOLERANCE_SECONDS = 3e-3
 # So many of the frames that follow must agree with a stamp that leaves the line: single ones are often wrong.
 _WITNESSES = 8
+# What players do not pass over: less than the shortest frame of a codec that could be missing.
+_SEAM_SECONDS = 0.01
 # A clock that goes back by this, or jumps ahead by an hour, was started anew: the sound goes on as if it had not.
 _RESTART_BACK, _RESTART_AHEAD = -1.0, 3600.0
 
@@ -125,7 +127,6 @@ class _TimeLine:
     def add(self, frame: AudioFrame, witnessed: float | None) -> Iterator[np.ndarray]:
         """frame: the next one; witnessed: see `_with_witnesses`."""
         if self._run is None or not self._run.goes_on(frame, witnessed):
-            self.seams += self._position > 0
             yield from self._begin(frame)
         assert self._run is not None
         for chunk in self._run.feed(frame):
@@ -143,11 +144,14 @@ class _TimeLine:
         stamp = frame.time
         if self._zero is None:
             self._zero = stamp or 0.0
-        ahead = 0.0
+        ahead, restarted = 0.0, False
         if stamp is not None:
             ahead = stamp - self._zero - self._position / self._rate
-            if ahead > _RESTART_AHEAD or (self._run is not None and ahead < _RESTART_BACK):
+            restarted = ahead > _RESTART_AHEAD or (self._run is not None and ahead < _RESTART_BACK)
+            if restarted:
                 self._zero, ahead = self._zero + ahead, 0.0
+        changed = self._run is not None and self._run.kind != _kind_of(frame)
+        self.seams += self._position > 0 and (changed or restarted or abs(ahead) > _SEAM_SECONDS)
         self._run = _Run(frame, self._rate, self._layout)
         missing = round(ahead * self._rate)
         self._skip = max(0, -missing)
@@ -168,7 +172,7 @@ class _Run:
     """A stretch of sound of one kind, mixed and resampled."""
 
     def __init__(self, first: AudioFrame, rate: int, layout: str) -> None:
-        self._kind = _kind(first)
+        self.kind = _kind_of(first)
         self._rate, self._layout = rate, layout
         self._start, self._samples = first.time, 0
         self._channels = av.AudioLayout(layout).nb_channels
@@ -179,7 +183,7 @@ class _Run:
 
     def goes_on(self, frame: AudioFrame, witnessed: float | None) -> bool:
         """Whether the frame follows without a seam: its stamp says so, or those after it do not back its stamp."""
-        if _kind(frame) != self._kind:
+        if _kind_of(frame) != self.kind:
             return False
         if frame.time is None or witnessed is None or self._start is None:
             return True
@@ -215,5 +219,5 @@ class _Run:
         return samples
 
 
-def _kind(frame: AudioFrame) -> tuple[str, str, int, int]:
+def _kind_of(frame: AudioFrame) -> tuple[str, str, int, int]:
     return frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate
