@@ -16,8 +16,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from configs.compose import command
-from data_prep.runner import Runner
-from data_prep.sample import write_whole
 from data_prep.sources import find_sources
 from eval.generation import check_same, generate, pairing, unpack
 from eval.metrics.metric import Definition, Metric
@@ -28,6 +26,8 @@ from eval.scoring import Settings, Task, features_file, score_all
 from eval.sets import set_summaries
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
+from latentsync.work.runner import Runner
 
 PROTOCOLS = ("reconstruction", "cross")
 _PACKAGES = ("torch", "torchmetrics", "lpips", "mediapipe", "opencv-python-headless", "torch-fidelity", "av")

@@ -18,8 +18,6 @@ from latentsync.inference.face_file import MEDIAPIPE, open_face_finder
 from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
 from latentsync.inference.options import LipSyncOptions
-from latentsync.inference.prefetch import prefetched
-from latentsync.inference.progress import Progress
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
 from latentsync.inference.window import WindowGenerator
@@ -27,6 +25,8 @@ from latentsync.media.video_writer import VideoWriter
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.work.prefetch import prefetched
+from latentsync.work.progress import Progress
 
 _FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
