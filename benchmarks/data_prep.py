@@ -23,8 +23,8 @@ from data_prep.av_offset import ScorerMaker
 from data_prep.clips import ClipSettings
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
-from latentsync.data.synthetic import SyntheticClip, draw_clip
 from latentsync.media import VideoWriter
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.work.local_runner import LocalRunner
 from latentsync.work.runner import Outcome, limit_threads
 

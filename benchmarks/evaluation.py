@@ -18,8 +18,8 @@ import numpy as np
 from eval.metrics.metric import FrameMean, Metric
 from eval.metrics.registry import make_metric
 from eval.video import VideoScorer
-from latentsync.data.synthetic import draw_clip
 from latentsync.media import VideoWriter
+from latentsync.synthetic.clip import draw_clip
 from latentsync.work.runner import limit_threads
 
 RESOLUTION = 256

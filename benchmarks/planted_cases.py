@@ -24,7 +24,7 @@ from data_prep.limits import read_limits
 from data_prep.manifest import Row
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
-from latentsync.data.synthetic import SyntheticClip, draw_clip
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.work.local_runner import LocalRunner
 from latentsync.work.runner import Runner, limit_threads
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from configs.compose import command
-from latentsync.data.synthetic import SyntheticClip, draw_clip
 from latentsync.errors import UserError
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames, write_picture
 from latentsync.media.video_writer import VideoWriter
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.work.files import write_whole
 
 

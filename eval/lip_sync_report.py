@@ -92,7 +92,7 @@ def versions() -> dict[str, str]:
     import torch
 
     from latentsync import __version__
-    from latentsync.data.synthetic import GENERATOR_VERSION
+    from latentsync.synthetic.clip import GENERATOR_VERSION
 
     return {
         "latentsync": __version__,

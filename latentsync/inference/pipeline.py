@@ -124,7 +124,7 @@ class LipSyncPipeline:
         The output has the input's own time stamps, size, rotation and colours (a picture: 25 frames a second) and, as
         long as `options` do not say otherwise, the audio's length; a video that is shorter is played forwards and
         backwards. It appears only when it is complete. options: see `LipSyncOptions`; `changes` replace some of them
-        by name: `seed=7`. progress: see `inference.progress`.
+        by name: `seed=7`. progress: see `work.progress`.
         Raises UserError when something cannot be used, or no frame has a face.
         """
         return self.run(check_request(input, audio, output, options, **changes), progress)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from data_prep.parts import Measuring
-from latentsync.data.synthetic import SyntheticClip, draw_clip
 from latentsync.media.video_writer import VideoWriter
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.work.runner import Outcome, answer
 
 RESOLUTION = 64

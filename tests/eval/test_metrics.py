@@ -24,10 +24,10 @@ from eval.metrics.pieces import PIECE, PieceScores
 from eval.metrics.registry import METRICS, check_names, make_metric
 from eval.metrics.similarity import Similarity
 from eval.metrics.sync_stable import SyncStable
-from latentsync.data.synthetic import draw_clip
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face
 from latentsync.face.mouth_mask import mouth_mask
+from latentsync.synthetic.clip import draw_clip
 
 SIDE = 64
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentsync.data.articulation import FRAMES_PER_SECOND, VOWELS, draw_articulation
+from latentsync.synthetic.articulation import FRAMES_PER_SECOND, VOWELS, draw_articulation
 
 
 def draw(seed: int, seconds: float = 40.0):

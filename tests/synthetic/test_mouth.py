@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from latentsync.data.mouth_truth import measure_mouth_opening
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, draw_clip
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
+from latentsync.synthetic.mouth import measure_mouth_opening
 
 PEOPLE = [*range(16), *HELD_OUT_IDENTITIES[:4]]
 

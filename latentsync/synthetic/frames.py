@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, draw_clip
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, draw_clip
 
 
 class SyntheticFrames(Dataset):

@@ -1,6 +1,6 @@
 """Synthetic talking heads: clips whose right lips for every sound are known exactly.
 
-An integer names a person (`draw_identity`); a second one the clip. Face and voice are driven by one articulation track.
+An integer names a person (`draw_person`); a second one the clip. Face and voice are driven by one articulation track.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latentsync.data.articulation import FRAMES_PER_SECOND, Articulation, draw_articulation
-from latentsync.data.synthetic_face import Rendering, render_aligned, render_scene, scene_size
-from latentsync.data.synthetic_look import Look, draw_look
-from latentsync.data.synthetic_voice import Voice, draw_voice, synthesise_voice
+from latentsync.synthetic.articulation import FRAMES_PER_SECOND, Articulation, draw_articulation
+from latentsync.synthetic.face import Rendering, render_aligned, render_scene, scene_size
+from latentsync.synthetic.look import Look, draw_look
+from latentsync.synthetic.voice import Voice, draw_voice, synthesise_voice
 
 SAMPLE_RATE = 16000
 GENERATOR_VERSION = 1
@@ -24,8 +24,8 @@ HELD_OUT_IDENTITIES = range(100_000, 110_000)
 
 
 @dataclass(frozen=True)
-class Identity:
-    """A person: what they look like and how they sound; `seed` gives them again."""
+class Person:
+    """What somebody looks like and how they sound; `seed` gives them again."""
 
     seed: int
     look: Look
@@ -44,7 +44,7 @@ class SyntheticClip:
     frames: np.ndarray
     wave: np.ndarray
     articulation: Articulation
-    identity: Identity
+    person: Person
     landmarks3: np.ndarray
     mouth_box: np.ndarray
     seed: int
@@ -57,7 +57,7 @@ class SyntheticClip:
         track = self.articulation
         return {
             "generator_version": GENERATOR_VERSION,
-            "identity_seed": self.identity.seed,
+            "identity_seed": self.person.seed,
             "seed": self.seed,
             "mode": self.mode,
             "opening": np.round(track.opening, 4).tolist(),
@@ -71,9 +71,9 @@ class SyntheticClip:
         }
 
 
-def draw_identity(seed: int) -> Identity:
+def draw_person(seed: int) -> Person:
     """The person that `seed` names, always the same."""
-    return Identity(
+    return Person(
         seed=seed, look=draw_look(np.random.default_rng([seed, 1])), voice=draw_voice(np.random.default_rng([seed, 2]))
     )
 
@@ -94,20 +94,20 @@ def draw_clip(
     """
     if mode not in ("aligned", "scene"):
         raise ValueError(f"mode must be 'aligned' or 'scene', got {mode!r}")
-    identity = draw_identity(identity_seed)
+    person = draw_person(identity_seed)
     speech, motion, sound = (np.random.default_rng([identity_seed, seed, part]) for part in (11, 12, 13))
     articulation = draw_articulation(max(1, round(seconds * FRAMES_PER_SECOND)), speech)
     rendering: Rendering
     if mode == "aligned":
-        rendering = render_aligned(identity.look, articulation, resolution, motion, jitter)
+        rendering = render_aligned(person.look, articulation, resolution, motion, jitter)
     else:
-        rendering = render_scene(identity.look, articulation, scene_size(resolution), motion)
-    wave = synthesise_voice(articulation, identity, sound, SAMPLE_RATE)
+        rendering = render_scene(person.look, articulation, scene_size(resolution), motion)
+    wave = synthesise_voice(articulation, person.voice, sound, SAMPLE_RATE)
     return SyntheticClip(
         frames=rendering.frames,
         wave=wave,
         articulation=articulation,
-        identity=identity,
+        person=person,
         landmarks3=rendering.landmarks3,
         mouth_box=rendering.mouth_box,
         seed=seed,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from latentsync.data.articulation import Articulation
+from latentsync.synthetic.articulation import Articulation
 
 _WINDOW = 512
 _HOP = 128
@@ -31,13 +30,6 @@ class Voice:
     floor: float
 
 
-class Speaker(Protocol):
-    """Whoever has a voice."""
-
-    @property
-    def voice(self) -> Voice: ...
-
-
 def draw_voice(rng: np.random.Generator) -> Voice:
     """A random speaker: f0 85 to 240 Hz, formants -10 to +18 % (higher voices have shorter tracts)."""
     height = rng.uniform(0, 1)
@@ -52,14 +44,13 @@ def draw_voice(rng: np.random.Generator) -> Voice:
 
 
 def synthesise_voice(
-    articulation: Articulation, speaker: Speaker, rng: np.random.Generator, sample_rate: int = 16000
+    articulation: Articulation, voice: Voice, rng: np.random.Generator, sample_rate: int = 16000
 ) -> np.ndarray:
-    """The sound of `articulation` in the speaker's voice: float32 (N,) in [-1, 1], N = its seconds · sample_rate.
+    """The sound of `articulation` in the given voice: float32 (N,) in [-1, 1], N = its seconds · sample_rate.
 
     F1 rises with the opening, F2 with spread and falls with rounding, loudness follows the opening; pauses and closures
     are silent but for the room's noise floor, and a closure is released with a short burst.
     """
-    voice = speaker.voice
     num_samples = round(articulation.seconds * sample_rate)
     times = np.arange(num_samples) / sample_rate
     track = articulation.at(times)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
-from latentsync.data.articulation import draw_articulation
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, draw_identity
-from latentsync.data.synthetic_voice import synthesise_voice
 from latentsync.media.mel import log_mel
+from latentsync.synthetic.articulation import draw_articulation
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_person
+from latentsync.synthetic.voice import synthesise_voice
 
 RATE = 16000
 
 
 def speak(identity: int, seconds: float, seed: int):
     articulation = draw_articulation(round(seconds * 25), np.random.default_rng([seed, 0]))
-    wave = synthesise_voice(articulation, draw_identity(identity), np.random.default_rng([seed, 1]), RATE)
+    wave = synthesise_voice(articulation, draw_person(identity).voice, np.random.default_rng([seed, 1]), RATE)
     return articulation, wave
 
 
@@ -86,7 +86,7 @@ def test_the_first_formant_rises_with_the_opening():
 
 
 def test_speakers_differ_in_pitch_and_formants():
-    voices = [draw_identity(seed).voice for seed in range(40)]
+    voices = [draw_person(seed).voice for seed in range(40)]
     assert min(v.pitch for v in voices) < 105
     assert max(v.pitch for v in voices) > 200
     assert max(v.tract_scale for v in voices) / min(v.tract_scale for v in voices) > 1.15

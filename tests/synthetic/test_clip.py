@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from latentsync.data.articulation import FRAMES_PER_SECOND, draw_articulation
-from latentsync.data.mouth_truth import measure_mouth_opening
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, draw_clip, draw_identity
-from latentsync.data.synthetic_face import render_aligned, scene_size
 from latentsync.face.alignment import FaceAligner
 from latentsync.face.mouth_mask import mouth_mask
+from latentsync.synthetic.articulation import FRAMES_PER_SECOND, draw_articulation
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, draw_clip, draw_person
+from latentsync.synthetic.face import render_aligned, scene_size
+from latentsync.synthetic.mouth import measure_mouth_opening
 
 
 def crop_points(resolution: int) -> np.ndarray:
@@ -49,14 +49,14 @@ def test_other_seeds_other_clips(clip):
     assert not np.array_equal(other_words.articulation.opening, clip.articulation.opening)
     assert not np.array_equal(other_person.articulation.opening, clip.articulation.opening)
     assert np.abs(other_person.frames.astype(int) - clip.frames).mean() > 8
-    assert other_words.identity == clip.identity
+    assert other_words.person == clip.person
 
 
 def test_people_differ_from_each_other():
     stills = np.stack([draw_clip(seed, 0.04, 64, 0).frames[0] for seed in range(12)]).astype(float)
     distances = np.abs(stills[:, None] - stills[None]).mean(axis=(2, 3, 4))
     assert distances[~np.eye(12, dtype=bool)].min() > 6
-    assert len({draw_identity(seed).look.hair_style for seed in range(60)}) == 5
+    assert len({draw_person(seed).look.hair_style for seed in range(60)}) == 5
 
 
 def test_held_out_people_are_not_trained_on():
@@ -82,7 +82,7 @@ def test_nothing_outside_the_mask_shows_what_the_mouth_does():
     """The same head and motion with two speeches: every pixel that the mask keeps whole is the same."""
     kept = mouth_mask(128)[0].numpy() >= 0.999
     for identity in range(10):
-        look = draw_identity(identity).look
+        look = draw_person(identity).look
         speeches = [draw_articulation(40, np.random.default_rng(seed)) for seed in (1, 2)]
         first, second = (render_aligned(look, s, 128, np.random.default_rng(5)).frames.astype(int) for s in speeches)
         assert np.abs(first - second)[:, kept].max() == 0

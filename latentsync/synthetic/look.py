@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CANVAS = (210.0, 280.0)
 Colour = tuple[float, float, float]
 """RGB, 0 to 255."""
 

@@ -1,6 +1,6 @@
 """The still parts of a synthetic head: hair, ears, neck, skin with its shading, brows and nose, as one RGBA texture.
 
-Everything is drawn by signed distances with one-pixel edges, in canvas units (see `synthetic_look`).
+Everything is drawn by signed distances with one-pixel edges, in canvas units (see `look`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentsync.data.synthetic_look import Colour, Look
+from latentsync.synthetic.look import Colour, Look
 
 CENTRE_X = 105.0
 LEFT_BROW, RIGHT_BROW, NOSE = (47.6, 56.0), (162.4, 56.0), (105.0, 112.0)
