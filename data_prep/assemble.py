@@ -76,7 +76,7 @@ def _write_shards(output: Path, accepted: list[Row], store: Store, clips_per_sha
     with suppress(OSError, ValueError):
         if json.loads((output / _SUMMARY).read_text()) == summary and (folder / INDEX_NAME).is_file():
             return
-    remove_leftovers(output, f"{SHARDS}.*")
+    remove_leftovers(output, SHARDS)
     with folder_written_whole(folder) as part, ShardWriter(part, clips_per_shard) as writer:
         for row in accepted:
             writer.write(read_clip(store.folder / row["source_id"], row["clip_key"], row["metadata"]))

@@ -54,8 +54,8 @@ class Work:
         except (UserError, ValueError) as mistake:
             scores, error = Scores(), str(mistake)
         if scores.features:
-            with written_whole(features_file(self._folder, task)) as part:
-                np.savez_compressed(part, allow_pickle=False, **scores.features)
+            with written_whole(features_file(self._folder, task)) as part, part.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **scores.features)
         content: dict[str, Any] = {"error": error, "values": scores.values, "missing": scores.missing}
         content |= {"frames": scores.frames, "without_face": scores.without_face}
         Records(self._folder / task.kind).write(task.name, key(self._settings, task), content)

@@ -71,7 +71,7 @@ def plot_metrics(series: Series, path: Path) -> None:
         axis.remove()
     figure.tight_layout()
     with written_whole(path) as part:
-        figure.savefig(part, dpi=100)
+        figure.savefig(part, format="png", dpi=100)
     plt.close(figure)
 
 

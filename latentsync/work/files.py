@@ -1,6 +1,6 @@
 """Files and folders that are there whole or not at all: written under a hidden name beside their place, then renamed.
 
-Whatever is hidden and has ".part" in its name was left by a process that was killed.
+Whatever is hidden and ends in ".part" is being written, or was left by a process that was killed.
 """
 
 import errno
@@ -20,9 +20,10 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
 
 @contextmanager
 def written_whole(path: str | Path, lasting: bool = False) -> Iterator[Path]:
-    """A name to write a file under, with the suffix of `path`; it takes the place of `path` when the block ends well.
+    """A name to write a file under, which takes the place of `path` when the block ends well.
 
-    The folder is made if it is missing. lasting: flushed to the disk first, so that it also outlives a power cut.
+    The name has a suffix of its own: whoever writes the file has to be told the format. The folder is made if it is
+    missing. lasting: flushed to the disk first, so that it also outlives a power cut.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,13 +57,13 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
 
 
 def hidden_name(path: Path) -> Path:
-    """A name beside `path` that nobody else uses, with its suffix: libraries choose the format by that."""
-    return path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.part{path.suffix}")
+    """A name beside `path` that nobody else uses, and that no search for files of its suffix finds."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
 
 
 def remove_leftovers(folder: str | Path, pattern: str = "*") -> None:
-    """Remove what killed processes left of files and folders named like `pattern` (without suffix) in `folder`."""
-    for path in Path(folder).glob(f".{pattern}.part*"):
+    """Remove what killed processes left of files and folders named like `pattern` in `folder`."""
+    for path in Path(folder).glob(f".{pattern}.*.part"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -60,7 +60,7 @@ def test_run_killed_ten_times_equals_the_uninterrupted_run(shards: Path, tmp_pat
     arguments += ["+callbacks.record._target_=run_process.RankRecord", f"+callbacks.record.folder={tmp_path}"]
 
     def half_written() -> set[Path]:
-        return set(killed.glob("checkpoints/.*.part.ckpt"))
+        return set(killed.glob("checkpoints/.*.ckpt.*.part"))
 
     steps_at_kill = []
     record = tmp_path / "rank0.jsonl"

@@ -58,7 +58,7 @@ def examine(
     finding, curves = check_one_batch(module, pairs, steps)
     tell(finding)
     with written_whole(folder / "doctor.png") as part:
-        picture(clips, curves).savefig(part, dpi=110)
+        picture(clips, curves).savefig(part, format="png", dpi=110)
     write_whole(folder / "doctor.json", json.dumps([asdict(found) for found in findings], indent=1) + "\n")
     return findings
 
