@@ -1,7 +1,7 @@
 """Scoring many videos: in several processes, resumable, one bad video being a row with its reason."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,10 @@ class Work:
             scores = self._scorer.score(task.video, task.reference, alive)
         except (UserError, ValueError) as mistake:
             scores, error = Scores(), str(mistake)
+        features = features_file(self._folder, task.kind, task.name)
+        features.unlink(missing_ok=True)  # of other settings
         if scores.features:
-            with written_whole(features_file(self._folder, task)) as part, part.open("wb") as file:
+            with written_whole(features) as part, part.open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **scores.features)
         content: dict[str, Any] = {"error": error, "values": scores.values, "missing": scores.missing}
         content |= {"frames": scores.frames, "without_face": scores.without_face}
@@ -86,6 +88,11 @@ def key(settings: Settings, task: Task) -> str:
     return job_key(asdict(settings), (task.video, task.reference, task.video.with_suffix(".json")))
 
 
-def features_file(folder: Path, task: Task) -> Path:
+def features_file(folder: Path, kind: str, name: str) -> Path:
     """Where the features of a task lie, if it has any."""
-    return Records(folder / task.kind).path(task.name).with_suffix(".npz")
+    return Records(folder / kind).path(name).with_suffix(".npz")
+
+
+def features_files(folder: Path, names: Iterable[str]) -> list[tuple[Path, Path]]:
+    """Of each video what was generated and the truth."""
+    return [(features_file(folder, "generated", name), features_file(folder, "truth", name)) for name in names]
