@@ -25,8 +25,8 @@ class LipSyncRequest:
     """A job that can be run.
 
     input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
-    num_samples samples at 16 kHz; seamless: without gaps (see `SoundSurvey`). output: the video to write. num_frames: about how many frames it will have (a video
-    of varying rate has its own mind). options: with the seed drawn.
+    num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: about how many
+    frames it will have (a video of varying rate has its own mind). options: with the seed drawn.
     """
 
     input: Path

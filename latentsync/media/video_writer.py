@@ -3,7 +3,6 @@
 import errno
 import io
 import logging
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -24,6 +23,7 @@ from latentsync.media.color import YuvMaker
 from latentsync.media.copy_trial import why_not_copied
 from latentsync.media.picture import VideoLook, even
 from latentsync.media.video_encoder import add_video_stream
+from latentsync.work.files import hidden_name
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
@@ -88,7 +88,7 @@ class VideoWriter:
         elif audio_from is not None and (why := why_not_copied(audio_from, self._kind, audio_track, audio_seamless)):
             _log.info("audio '%s' is stored as AAC: %s", audio_from, why)
             self._sound = file_sound(audio_from, audio_track)
-        self._partial = self.path.with_name(f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{self.path.suffix}")
+        self._partial = hidden_name(self.path)
         self._yuv = YuvMaker()
         self._container: OutputContainer | None = None
         self._track: AudioTrack | CopiedTrack | None = None

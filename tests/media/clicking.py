@@ -1,4 +1,4 @@
-"""Videos whose pictures flash and whose sound clicks at known moments, in any container, whole or with something lost."""
+"""Videos whose pictures flash and whose sound clicks at known moments, in any container, whole or damaged."""
 
 import struct
 import wave as wave_format

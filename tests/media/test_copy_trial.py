@@ -145,8 +145,12 @@ def test_a_refusal_that_is_not_the_disk_s_does_not_ask_for_space(
         def mux(self, packets: object) -> None:
             raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")
 
-    with pytest.raises(UserError, match=r"h264 pictures .* \.mp4 file \(Invalid data found") as caught, writer:
-        monkeypatch.setattr(writer, "_container", Refusing(writer._container))
-        writer.write(np.zeros((32, 32, 3), np.uint8))
+    def write() -> None:
+        with writer:
+            monkeypatch.setattr(writer, "_container", Refusing(writer._container))
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+
+    with pytest.raises(UserError, match=r"h264 pictures .* \.mp4 file \(Invalid data found") as caught:
+        write()
     assert "space" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

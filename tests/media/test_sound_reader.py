@@ -22,7 +22,7 @@ WHOLE = {
 
 
 def assert_in_time(path: Path, late: float = 0.0) -> None:
-    """Clicks within 5 ms of their times after the first picture, flashes within a frame, and nothing lost at the end."""
+    """Clicks within 5 ms of their times after the first picture, flashes within a frame, nothing lost at the end."""
     wave = load_audio(path)
     assert clicks(wave, RATE) == pytest.approx([time - late for time in click_times()], abs=5e-3)
     assert len(wave) / RATE == pytest.approx(SECONDS - late, abs=0.05)
