@@ -49,7 +49,7 @@ class Objective(nn.Module):
     def needs(self) -> Needs:
         """What the neediest of the losses has to see."""
         order: tuple[Needs, ...] = ("latents", "frames", "clip")
-        return max((loss.needs for loss in self.losses.values()), key=order.index)  # type: ignore[union-attr, arg-type]
+        return max((loss.needs for loss in self.losses.values()), key=order.index)  # type: ignore[misc]
 
     def forward(
         self, inputs: LossInputs, decode: Callable[[Tensor], Tensor], shown: Tensor | None = None
