@@ -15,14 +15,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.runner import LocalRunner, limit_threads
 from data_prep.sample import write_clip
 from eval.evaluate import evaluate
 from eval.results import Results
 from eval.scoring import Settings
-from latentsync.data.articulation import Articulation
-from latentsync.data.synthetic import SyntheticClip, draw_clip
-from latentsync.data.synthetic_face import render_scene, scene_size
+from latentsync.synthetic.articulation import Articulation
+from latentsync.synthetic.clip import SyntheticClip, draw_clip
+from latentsync.synthetic.face import render_scene, scene_size
+from latentsync.work.local_runner import LocalRunner
+from latentsync.work.runner import limit_threads
 
 RESOLUTION, SECONDS, PEOPLE = 128, 3.0, 4
 _MOTION = 12  # which of a clip's random streams moves the head, see `draw_clip`
@@ -61,7 +62,7 @@ def frozen(clip: SyntheticClip, share: float) -> np.ndarray:
 
 def swapped(clip: SyntheticClip, share: float) -> np.ndarray:
     """The mouth of somebody else's speech for the last share of the time."""
-    other = draw_clip(clip.identity.seed + 1000, SECONDS, RESOLUTION, 1).articulation
+    other = draw_clip(clip.person.seed + 1000, SECONDS, RESOLUTION, 1).articulation
     mixed = mix(clip.articulation, other, np.arange(len(clip.frames)) >= len(clip.frames) * (1 - share))
     return with_mouth(clip, mixed, np.arange(len(clip.frames)))
 
@@ -79,8 +80,8 @@ def with_mouth(clip: SyntheticClip, track: Articulation, numbers: np.ndarray) ->
     """The clip drawn again, frame i with the mouth of `track` at numbers[i]."""
     arrays = {f.name: getattr(track, f.name) for f in fields(track)}
     chosen = {n: a[numbers] for n, a in arrays.items() if isinstance(a, np.ndarray) and len(a) == len(numbers)}
-    motion = np.random.default_rng([clip.identity.seed, clip.seed, _MOTION])
-    return render_scene(clip.identity.look, replace(track, **chosen), scene_size(RESOLUTION), motion).frames
+    motion = np.random.default_rng([clip.person.seed, clip.seed, _MOTION])
+    return render_scene(clip.person.look, replace(track, **chosen), scene_size(RESOLUTION), motion).frames
 
 
 SAME = ("ssim", "psnr", "lpips")
@@ -104,7 +105,7 @@ COLUMNS = (
 def score(clips: list[SyntheticClip], damage: Callable[[SyntheticClip], np.ndarray], folder: Path, i3d: str) -> dict:
     """Metric -> mean, of the damaged clips against the whole ones."""
     for clip in clips:
-        name = f"{clip.identity.seed}.mp4"
+        name = f"{clip.person.seed}.mp4"
         for part, frames in (("true", clip.frames), ("damaged", damage(clip))):
             path = folder / part / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,11 +16,11 @@ from unittest import mock
 import numpy as np
 import torch
 
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, draw_clip
 from latentsync.diffusion.scheduler_names import SCHEDULERS
 from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.models.syncnet import StableSyncNet
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
 from latentsync.training.validation_video import sync_score
 from latentsync.weights.bundle import load_bundle
 

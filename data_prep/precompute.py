@@ -11,13 +11,14 @@ from configs.compose import command
 from latentsync.data.sample import BadSample, ClipSample
 from latentsync.data.shard_writer import ShardWriter
 from latentsync.data.shards import ShardSet, ShardSource
+from latentsync.diffusion.conditioning import Conditioning
 from latentsync.errors import UserError
-from latentsync.face.mouth_mask import mouth_mask
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.weights.parts import load_audio_encoder, load_autoencoder
 
 
 def precompute(
@@ -32,15 +33,16 @@ def precompute(
 ) -> dict[str, int]:
     """Write the clips of `input` into the folder `output` with what is asked for; returns how many clips went where.
 
-    audio_encoder, autoencoder: folders of the networks; None leaves their part out (and keeps what a clip has already).
+    audio_encoder, autoencoder: the networks: names that `fetch` knows, folders, a Whisper `.pt`, or a model ("demo"),
+    whose own are taken; None leaves their part out (and keeps what a clip has already).
     Latents are the posterior moments of the target and of the masked target (`latentsync.data.sample`), so that every
     training step still draws its own sample. Clips that cannot be read are counted by reason and left out.
     """
     if audio_encoder is None and autoencoder is None and not mel:
         raise UserError("nothing to precompute: give audio_encoder=FOLDER, autoencoder=FOLDER or mel=true")
     shards = ShardSet(input)
-    encoder = None if audio_encoder is None else AudioEncoder.from_pretrained(audio_encoder).to(device).eval()
-    vae = None if autoencoder is None else FrameAutoencoder.from_pretrained(autoencoder).to(device).eval()
+    encoder = None if audio_encoder is None else load_audio_encoder(audio_encoder).to(device).eval()
+    vae = None if autoencoder is None else load_autoencoder(autoencoder).float().to(device).eval()
     counts = {"written": 0}
     with ShardWriter(output, clips_per_shard=clips_per_shard, prefix="precomputed", resume=resume) as writer:
         for index in tqdm(range(len(shards)), desc="precompute", unit="clip"):
@@ -79,13 +81,13 @@ def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: in
     if len(reader) < num_frames:
         raise BadSample("video has fewer frames than its metadata says")
     device = next(vae.parameters()).device
-    keep = mouth_mask(sample.metadata["resolution"]).to(device)
+    conditioning = Conditioning(vae, sample.metadata["resolution"]).to(device)
     parts = []
     for start in range(0, num_frames, frames_per_batch):
         images = reader.read(list(range(start, min(start + frames_per_batch, num_frames))))
         frames = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        both = torch.stack([frames, frames * keep], dim=1)  # (F, 2, 3, H, W)
-        parts.append(torch.cat(vae.moments(both), dim=2).cpu().numpy())  # (F, 2, 2C, h, w)
+        both = torch.stack([frames, conditioning.masked(frames)], dim=1)  # (F, 2, 3, H, W)
+        parts.append(conditioning.moments(both).cpu().numpy())  # (F, 2, 2C, h, w)
     return np.concatenate(parts)
 
 

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from configs.compose import command
 from latentsync import __version__
-from latentsync.data.articulation import FRAMES_PER_SECOND
 from latentsync.data.sample import ClipSample
 from latentsync.data.shard_writer import ShardWriter
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, SyntheticClip, draw_clip
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio, encode_wav
 from latentsync.media.mel import log_mel
 from latentsync.media.video_writer import encode_clip
+from latentsync.synthetic.articulation import FRAMES_PER_SECOND
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, SyntheticClip, draw_clip
 
 if TYPE_CHECKING:
     from latentsync.models.audio_encoder import AudioEncoder
@@ -80,7 +80,7 @@ def to_sample(key: str, clip: SyntheticClip, crf: int = 14) -> ClipSample:
         video=encode_clip(clip.frames, fps=clip.fps, crf=crf),
         audio=audio,
         metadata={
-            "source": f"synthetic:{clip.identity.seed}/{clip.seed}",
+            "source": f"synthetic:{clip.person.seed}/{clip.seed}",
             "start": 0.0,
             "end": num_frames / clip.fps,
             "fps": clip.fps,

@@ -15,18 +15,19 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from configs.compose import command
-from data_prep.sample import write_clip, write_whole
+from data_prep.sample import write_clip
 from eval.lip_sync_report import Row, Settings, table, write_results
 from eval.mouth_scores import align_frames, outside_blend, outside_mouth, psnr, score_mouth
-from latentsync.data.articulation import FRAMES_PER_SECOND
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, SyntheticClip, draw_clip
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference import request
-from latentsync.inference.progress import Progress
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames
 from latentsync.media.video_writer import VideoWriter
+from latentsync.synthetic.articulation import FRAMES_PER_SECOND
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, SyntheticClip, draw_clip
+from latentsync.work.files import write_whole
+from latentsync.work.progress import Progress
 
 if TYPE_CHECKING:
     from latentsync.inference.pipeline import LipSyncPipeline
@@ -86,7 +87,7 @@ def score_pair(
 ) -> Row:
     """Lip-sync one pair's source to its driving speech, through files as a user would, and measure what came out."""
     source, driving = pair.source, pair.driving
-    name = str(source.identity.seed)
+    name = str(source.person.seed)
     given, generated, true = (clips / f"{name}_{part}.mp4" for part in ("input", "generated", "truth"))
     speech = clips / f"{name}_speech.wav"
     write_clip(given, source, _SOURCE_CRF)
@@ -113,8 +114,8 @@ def measure(
     true_faces = align_frames(true, pair.driving.landmarks3, resolution)
     truths = (track.opening, own.opening, track.pause)
     return Row(
-        identity=pair.source.identity.seed,
-        speaker=pair.driving.identity.seed,
+        identity=pair.source.person.seed,
+        speaker=pair.driving.person.seed,
         generated=score_mouth(faces, *truths),
         truth=score_mouth(true_faces, *truths),
         unchanged=score_mouth(input_faces, *truths),

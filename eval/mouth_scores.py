@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from latentsync.data.mouth_truth import measure_mouth_opening
 from latentsync.face.alignment import AlignedFace, FaceAligner, canvas_size
 from latentsync.face.mouth_mask import mouth_mask
+from latentsync.synthetic.mouth import measure_mouth_opening
 
 OPEN = 0.1
 """A mouth measured wider open than this in a pause of the speech leaks."""

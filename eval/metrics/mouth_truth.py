@@ -7,7 +7,7 @@ import numpy as np
 
 from eval.metrics.metric import Definition, FramePair, Heard, NotComputed
 from eval.mouth_scores import OPEN, correlation
-from latentsync.data.mouth_truth import measure_mouth_opening
+from latentsync.synthetic.mouth import measure_mouth_opening
 
 
 class MouthTruth:

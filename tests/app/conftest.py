@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.data.synthetic import draw_clip
 from latentsync.media import VideoWriter, encode_wav
+from latentsync.synthetic.clip import draw_clip
 
 
 @dataclass(frozen=True)

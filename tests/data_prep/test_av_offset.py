@@ -12,10 +12,10 @@ from data_prep.av_offset import MAX_SHIFT, best_shift, measure_offset
 from data_prep.candidate import Candidate, FaceFrame, FaceLook
 from data_prep.resample import Sound
 from data_prep.stable_syncnet_scorer import StableSyncNetScorer
-from latentsync.data.synthetic import draw_clip
 from latentsync.errors import UserError
 from latentsync.face import Face
 from latentsync.media import encode_wav
+from latentsync.synthetic.clip import draw_clip
 from tests.conftest import REPOSITORY
 
 LOOK = FaceLook((128, 128), None, (0, 0, 0), None)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from data_prep.synthesize import synthesize
-from latentsync.data.mouth_truth import measure_mouth_opening
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
 from latentsync.models.audio_encoder import AudioEncoder
+from latentsync.synthetic.mouth import measure_mouth_opening
 
 SMALL = {"num_clips": 3, "resolution": 64, "seconds": 1.0, "progress": False}
 

@@ -12,9 +12,9 @@ import torch
 from eval.lip_sync import check_settings, draw_pairs, evaluate, measure
 from eval.lip_sync_report import Settings, goals_met, means, table, write_results
 from eval.mouth_scores import align_frames, correlation, outside_blend, outside_mouth, psnr, score_mouth
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES
 from latentsync.errors import UserError
 from latentsync.face.paste_back import paste_back
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
 
 RESOLUTION = 128
 SETTINGS = Settings("tiny", 1, 0.8, 2, 1.0, 1)
@@ -30,7 +30,7 @@ def aligned(clip):
 
 
 def test_nobody_is_met_twice_and_everybody_is_held_out(pairs):
-    people = [clip.identity.seed for pair in pairs for clip in (pair.source, pair.driving)]
+    people = [clip.person.seed for pair in pairs for clip in (pair.source, pair.driving)]
     assert len(set(people)) == 6
     assert set(people) <= set(HELD_OUT_IDENTITIES)
 

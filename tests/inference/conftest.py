@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.data.synthetic import draw_clip
 from latentsync.media import VideoWriter, encode_wav
+from latentsync.synthetic.clip import draw_clip
 
 RESOLUTION = 64
 

@@ -7,13 +7,13 @@ import pytest
 
 from data_prep.sample import make_sample
 from infer import SAMPLE, choose_files
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES
 from latentsync.errors import UserError
 from latentsync.inference.face_file import FacesFromFile
 from latentsync.inference.request import check_request
 from latentsync.media.audio import load_audio
 from latentsync.media.frames import read_frames, read_image
 from latentsync.media.probe import probe_video
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
 
 
 def test_the_committed_sample_is_small_held_out_and_complete():

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, draw_clip
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.video_encoder import VideoEncoder, pretrained_encoder, videomae_for_pretraining
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
 
 NUM_FRAMES = 16
 

@@ -8,9 +8,9 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from latentsync.data.synthetic import HELD_OUT_IDENTITIES, draw_clip
 from latentsync.errors import UserError
 from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
 
 SCALE, SHIFT = 0.25, 0.5
 

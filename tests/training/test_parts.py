@@ -17,7 +17,7 @@ from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.video_encoder import VideoEncoder, videomae_for_pretraining
-from latentsync.training.audio_encoder import AudioEncoderModule
+from latentsync.synthetic.speech import AudioEncoderModule
 from latentsync.training.autoencoder import AutoencoderModule
 from latentsync.training.export import ExportPart
 from latentsync.training.optimization import freeze, optimizer_config, select_trainable
