@@ -13,7 +13,7 @@ from data_prep.candidate import FPS
 from latentsync.errors import UserError
 from latentsync.losses.sync import syncnet_frames
 from latentsync.media.mel import log_mel, mel_window
-from latentsync.weights.parts import load_syncnet
+from latentsync.weights.syncnet import load_syncnet
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
-from latentsync.weights.load import load_state, load_strict, state_of
+from latentsync.models.weight_files import load_state, load_strict, state_of
 from latentsync.weights.registry import known, place
 
 FPS = 25

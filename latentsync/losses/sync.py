@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from latentsync.errors import UserError
 from latentsync.models.syncnet import StableSyncNet
-from latentsync.weights.parts import load_syncnet
+from latentsync.weights.syncnet import load_syncnet
 
 
 def syncnet_frames(frames: Tensor, syncnet: StableSyncNet) -> Tensor:

@@ -17,18 +17,11 @@ from transformers import VideoMAEConfig, VideoMAEModel
 from latentsync.losses.perceptual import PerceptualLoss
 from latentsync.losses.sync import SyncLoss
 from latentsync.losses.trepa import TrepaLoss
-from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.models.autoencoder import STABLE_DIFFUSION, FrameAutoencoder
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.video_encoder import VideoEncoder
 from latentsync.weights.videomae import GIANT, videomae_config
 
-SD_VAE: dict[str, Any] = {
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
 STABLE_SYNCNET: dict[str, Any] = {
     "audio_encoder": {
         "in_channels": 1,
@@ -77,7 +70,7 @@ def folder_or(path: str | Path, published: Mapping[str, Any]) -> dict[str, Any]:
 
 def autoencoder(path: str, frames_per_batch: int = 16) -> FrameAutoencoder:
     """The VAE's shapes."""
-    return FrameAutoencoder(AutoencoderKL.from_config(folder_or(path, SD_VAE)), frames_per_batch)
+    return FrameAutoencoder(AutoencoderKL.from_config(folder_or(path, STABLE_DIFFUSION)), frames_per_batch)
 
 
 def trepa_loss(path: str) -> TrepaLoss:

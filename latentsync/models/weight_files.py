@@ -1,13 +1,17 @@
-"""Load weights safely (no file runs code) and strictly (every missing, unexpected or misshapen key is named)."""
+"""Files of a network: read safely (no file runs code), loaded strictly (every missing, unexpected or misshapen key is
+named), written with a checksum."""
 
 import json
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -15,7 +19,8 @@ from torch import Tensor, nn
 from latentsync.errors import UserError
 
 NAMED = 3  # so many keys of each kind are named in a message; the rest are counted
-CHECKSUM = "crc32"  # metadata key: the checksum of all tensors, written by `export.save_safetensors`
+CHECKSUM = "crc32"  # metadata key: the checksum of all tensors, written by `save_safetensors`
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"  # as diffusers names it, so that from_pretrained finds it
 
 
 def load_state(path: Path | str) -> dict[str, Any]:
@@ -182,3 +187,42 @@ def folder_config(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target`, renamed to it on success and removed on failure."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield staged
+        os.replace(staged, target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def save_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file with `metadata` and a checksum of all tensors, which `load_state` compares."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    told = {"format": "pt", **metadata, CHECKSUM: checksum(tensors)}
+    with written_whole(path) as staged:
+        safetensors.torch.save_file(tensors, staged, told)
+        readable(staged)
+
+
+def save_folder(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, metadata: Mapping[str, str]
+) -> None:
+    """`config.json` and safetensors, the layout of diffusers' `save_pretrained`."""
+    save_safetensors(state, folder / WEIGHTS_NAME, metadata)
+    with written_whole(folder / "config.json") as staged:
+        staged.write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n")
+
+
+def readable(path: Path) -> None:
+    """Give a file, or the files of a folder, the umask's mode; safetensors makes files for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in path.iterdir() if path.is_dir() else [path]:
+        if file.is_file():
+            file.chmod(0o666 & ~umask)
