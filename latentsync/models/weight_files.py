@@ -6,8 +6,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole, written_whole
 
 NAMED = 3  # so many keys of each kind are named in a message; the rest are counted
 CHECKSUM = "crc32"  # metadata key: the checksum of all tensors, written by `save_safetensors`
@@ -189,18 +189,6 @@ def folder_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid JSON ({error})") from error
 
 
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`, renamed to it on success and removed on failure."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield staged
-        os.replace(staged, target)
-    finally:
-        staged.unlink(missing_ok=True)
-
-
 def save_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """A safetensors file with `metadata` and a checksum of all tensors, which `load_state` compares."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
@@ -215,8 +203,7 @@ def save_folder(
 ) -> None:
     """`config.json` and safetensors, the layout of diffusers' `save_pretrained`."""
     save_safetensors(state, folder / WEIGHTS_NAME, metadata)
-    with written_whole(folder / "config.json") as staged:
-        staged.write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n")
+    write_whole(folder / "config.json", json.dumps(dict(config), indent=2, sort_keys=True) + "\n")
 
 
 def readable(path: Path) -> None:

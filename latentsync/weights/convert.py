@@ -7,8 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from latentsync.models.weight_files import (
     safetensors_metadata,
     save_folder,
     state_of,
-    written_whole,
 )
 from latentsync.weights.adapter import Weights, read
 from latentsync.weights.bundle import unet_in
 from latentsync.weights.registry import find, published
 from latentsync.weights.unet import Fit, UNetAdapter
+from latentsync.work.files import folder_written_whole, written_whole
 
 
 def inspect_weights(source: str | Path) -> list[str]:
@@ -134,18 +133,6 @@ def refuse_existing(target: Path, command: str) -> None:
     """Raise UserError when the target is there."""
     if target.exists():
         raise UserError(f"{command}: '{target}' is there already; choose another name or remove it")
-
-
-@contextmanager
-def folder_written_whole(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target`, renamed to it on success and removed on failure."""
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
-    staged.mkdir(parents=True)
-    try:
-        yield staged
-        os.replace(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def config_file(path: Path | None) -> dict[str, Any] | None:

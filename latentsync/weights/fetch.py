@@ -32,6 +32,7 @@ from latentsync.weights.registry import (
     remembered_sha256,
     sha256,
 )
+from latentsync.work.files import write_whole
 
 CONNECT_TIMEOUT = 10.0  # seconds without an answer before the next source is tried
 RECORD = "fetched.json"  # what was fetched, with size and SHA-256, so that a second fetch is quick and checked
@@ -275,9 +276,7 @@ def record(folder: Path, target: str, size: int, digest: str, source: str) -> No
     """Add a fetched file to the record."""
     entries = read_record(folder)
     entries[target] = {"size": size, "sha256": digest, "source": source}
-    staged = folder / f"{RECORD}.part"
-    staged.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
-    os.replace(staged, folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def first_line(error: BaseException) -> str:
