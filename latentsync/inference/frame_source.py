@@ -8,7 +8,8 @@ import numpy as np
 
 from latentsync.inference.plan import FPS
 from latentsync.media.frames import read_image
-from latentsync.media.picture import Picture, still_picture
+from latentsync.media.picture import Picture
+from latentsync.media.picture_maker import still_picture
 from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import is_image
 

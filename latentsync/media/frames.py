@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from latentsync.errors import UserError
-from latentsync.media.color import RgbReader
+from latentsync.media.color import RgbReader, container_tags
 from latentsync.media.containers import first_video_stream, open_media
 from latentsync.media.orientation import frame_orientation
 
@@ -32,11 +32,11 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
     Raises UserError, when iterated, for a missing or unreadable file, one without pictures, one that is cut off, or
     one that cannot be decoded in the middle (with the time of the last good frame).
     """
-    to_rgb = RgbReader()
     count, first, time = 0, 0.0, 0.0
     with open_media(path, "input") as container:
         stream = first_video_stream(container, path)
         stream.thread_type = "AUTO"
+        to_rgb = RgbReader(container_tags(stream.codec_context))
         step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
         try:
             for frame in container.decode(stream):

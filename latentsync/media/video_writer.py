@@ -18,7 +18,8 @@ from latentsync.errors import UserError
 from latentsync.media.audio_copy import CopiedTrack, can_copy
 from latentsync.media.audio_track import AudioTrack, Sound, file_sound, wave_sound
 from latentsync.media.color import YuvMaker
-from latentsync.media.picture import VideoLook, even
+from latentsync.media.frame_fitter import FrameFitter
+from latentsync.media.picture import VideoLook
 from latentsync.media.video_encoder import add_video_stream
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -63,8 +64,9 @@ class VideoWriter:
         self.width, self.height = width, height
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.num_frames, self.seconds = 0, 0.0
-        self.look = look or VideoLook(width + width % 2, height + height % 2, time_base=1 / self.fps, rate=self.fps)
+        self.look = look or VideoLook(width, height, time_base=1 / self.fps, rate=self.fps)
         self._encoding = (codec, crf, preset, gop)
+        self._fit = FrameFitter(self.look, codec, _CONTAINERS.get(self.path.suffix.lower(), ""))
         self._audio_seconds, self._audio_from = audio_seconds, audio_from
         self._check_target()
         self._kind = _CONTAINERS[self.path.suffix.lower()]
@@ -110,7 +112,7 @@ class VideoWriter:
         """Append one frame, (height, width, 3) uint8 RGB, one 1 / fps after the one before it."""
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame must be ({self.height}, {self.width}, 3) uint8, not {frame.shape} {frame.dtype}")
-        self.write_frame(self._yuv(even(frame)), self.num_frames, 1)
+        self.write_frame(self._yuv(frame), self.num_frames, 1)
 
     def write_frame(self, frame: VideoFrame, pts: int, duration: int) -> None:
         """Append planes as `look` describes them, shown from `pts` for `duration`, in units of `look.time_base`."""
@@ -118,7 +120,7 @@ class VideoWriter:
             raise RuntimeError("VideoWriter.write outside its `with` block")
         frame.pts, frame.time_base, frame.duration = pts, self.look.time_base, duration
         with self._writing():
-            self._container.mux(self._stream.encode(frame))
+            self._container.mux(self._stream.encode(self._fit(frame)))
             self.num_frames += 1
             self.seconds = float((pts + duration) * self.look.time_base)
             if self._track is None:
@@ -195,13 +197,14 @@ def encode_clip(frames: Iterable[np.ndarray], fps: Fraction | float | int = 25, 
         for index, frame in enumerate(frames):
             if stream is None:
                 shape = frame.shape
-                look = VideoLook(shape[1] + shape[1] % 2, shape[0] + shape[0] % 2, time_base=1 / rate, rate=rate)
+                look = VideoLook(shape[1], shape[0], time_base=1 / rate, rate=rate)
                 stream = add_video_stream(container, look, crf=crf, gop=gop, options=options)
+                fit = FrameFitter(look, "h264")
             if frame.shape != shape or frame.dtype != np.uint8:
                 raise ValueError(f"frame {index} must be {shape} uint8, not {frame.shape} {frame.dtype}")
-            picture = yuv(even(frame))
+            picture = yuv(frame)
             picture.pts, picture.time_base = index, 1 / rate
-            container.mux(stream.encode(picture))
+            container.mux(stream.encode(fit(picture)))
         if stream is None:
             raise ValueError("a clip needs at least one frame")
         container.mux(stream.encode(None))
