@@ -20,7 +20,7 @@ env: .venv/ready
 	@touch $@
 
 weights: env
-	@$(PY) -m latentsync.weights fetch face-landmarker lpips-vgg16
+	@$(PY) -m latentsync.weights fetch face-landmarker lpips-vgg16 demo
 
 # The demo: every step is a command that can be typed alone. What is there already is kept; `rm -r runs/demo` starts anew.
 D := runs/demo
@@ -45,7 +45,7 @@ $(D)/clips/val.done: | weights
 	@touch $@
 
 $(D)/shards/%.done: $(D)/clips/%.done
-	$(PY) -m data_prep.precompute input=$(D)/clips/$* output=$(D)/shards/$* audio_encoder=checkpoints/demo/audio_encoder resume=true
+	$(PY) -m data_prep.precompute input=$(D)/clips/$* output=$(D)/shards/$* audio_encoder=demo resume=true
 	@touch $@
 
 $(TRAINED): $(D)/shards/train.done $(D)/shards/val.done

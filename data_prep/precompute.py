@@ -18,6 +18,7 @@ from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.weights.parts import load_audio_encoder, load_autoencoder
 
 
 def precompute(
@@ -32,15 +33,16 @@ def precompute(
 ) -> dict[str, int]:
     """Write the clips of `input` into the folder `output` with what is asked for; returns how many clips went where.
 
-    audio_encoder, autoencoder: folders of the networks; None leaves their part out (and keeps what a clip has already).
+    audio_encoder, autoencoder: the networks: names that `fetch` knows, folders, a Whisper `.pt`, or a model ("demo"),
+    whose own are taken; None leaves their part out (and keeps what a clip has already).
     Latents are the posterior moments of the target and of the masked target (`latentsync.data.sample`), so that every
     training step still draws its own sample. Clips that cannot be read are counted by reason and left out.
     """
     if audio_encoder is None and autoencoder is None and not mel:
         raise UserError("nothing to precompute: give audio_encoder=FOLDER, autoencoder=FOLDER or mel=true")
     shards = ShardSet(input)
-    encoder = None if audio_encoder is None else AudioEncoder.from_pretrained(audio_encoder).to(device).eval()
-    vae = None if autoencoder is None else FrameAutoencoder.from_pretrained(autoencoder).to(device).eval()
+    encoder = None if audio_encoder is None else load_audio_encoder(audio_encoder).to(device).eval()
+    vae = None if autoencoder is None else load_autoencoder(autoencoder).float().to(device).eval()
     counts = {"written": 0}
     with ShardWriter(output, clips_per_shard=clips_per_shard, prefix="precomputed", resume=resume) as writer:
         for index in tqdm(range(len(shards)), desc="precompute", unit="clip"):

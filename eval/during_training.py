@@ -6,15 +6,15 @@ from eval.lip_sync import check_settings, evaluate
 from eval.lip_sync_report import Settings, means, write_results
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference.pipeline import LipSyncPipeline
-from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.training.lipsync import LipSyncModule
+from latentsync.weights.parts import load_audio_encoder
 
 
 class SyntheticHeads:
     """A `training.evaluation.Score`: correlations of the mouth, and PSNR where nothing was generated.
 
-    audio_encoder: the folder that the run's audio tokens come from; num_frames: of a window; the others as in
-    configs/eval/lip_sync.yaml. Raises UserError for settings out of range.
+    audio_encoder: what the run's audio tokens come from: a folder, a name that `fetch` knows, or "demo"; num_frames: of
+    a window; the others as in configs/eval/lip_sync.yaml. Raises UserError for settings out of range.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class SyntheticHeads:
         self._settings = Settings("in training", num_identities, seconds, num_inference_steps, guidance_scale, seed)
         check_settings(self._settings)
         self._num_frames = num_frames
-        self._audio_encoder = AudioEncoder.from_pretrained(audio_encoder)
+        self._audio_encoder = load_audio_encoder(audio_encoder).eval()
 
     def __call__(self, module: LipSyncModule, folder: Path) -> dict[str, float]:
         pipeline = LipSyncPipeline(

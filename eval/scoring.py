@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,16 @@ class Work:
             scores = self._scorer.score(task.video, task.reference, alive)
         except (UserError, ValueError) as mistake:
             scores, error = Scores(), str(mistake)
+        features = features_file(self._folder, task.kind, task.name)
+        features.unlink(missing_ok=True)  # of other settings
         if scores.features:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, allow_pickle=False, **scores.features)
-            write_whole(features_file(self._folder, task), buffer.getvalue())
+            write_whole(features, buffer.getvalue())
         content: dict[str, Any] = {"key": key(self._settings, task), "error": error}
         content |= {"values": scores.values, "missing": scores.missing}
         content |= {"frames": scores.frames, "without_face": scores.without_face}
-        write_whole(_stored(self._folder, task), json.dumps(content).encode())
+        write_whole(_stored(self._folder, task.kind, task.name), json.dumps(content).encode())
 
 
 def score_all(tasks: Sequence[Task], settings: Settings, folder: Path, runner: Runner) -> dict[Task, dict[str, Any]]:
@@ -88,7 +90,7 @@ def score_all(tasks: Sequence[Task], settings: Settings, folder: Path, runner: R
 def read(folder: Path, task: Task, settings: Settings) -> dict[str, Any] | None:
     """What is stored of a task, None where there is nothing of these settings and files."""
     try:
-        content = json.loads(_stored(folder, task).read_text())
+        content = json.loads(_stored(folder, task.kind, task.name).read_text())
         return content if content["key"] == key(settings, task) else None
     except (OSError, ValueError, KeyError):
         return None
@@ -102,11 +104,16 @@ def key(settings: Settings, task: Task) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def features_file(folder: Path, task: Task) -> Path:
+def features_file(folder: Path, kind: str, name: str) -> Path:
     """Where the features of a task lie, if it has any."""
-    return _stored(folder, task).with_suffix(".npz")
+    return _stored(folder, kind, name).with_suffix(".npz")
 
 
-def _stored(folder: Path, task: Task) -> Path:
-    digest = hashlib.sha256(task.name.encode()).hexdigest()[:16]
-    return folder / task.kind / f"{digest}.json"
+def features_files(folder: Path, names: Iterable[str]) -> list[tuple[Path, Path]]:
+    """Of each video what was generated and the truth."""
+    return [(features_file(folder, "generated", name), features_file(folder, "truth", name)) for name in names]
+
+
+def _stored(folder: Path, kind: str, name: str) -> Path:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return folder / kind / f"{digest}.json"

@@ -118,9 +118,9 @@ class ClipWindows:
 
     def _load_encoder(self, folder: str | Path) -> "AudioEncoder":
         if self._encoder is None:
-            from latentsync.models.audio_encoder import AudioEncoder  # transformers takes seconds to import
+            from latentsync.weights.parts import load_audio_encoder  # transformers takes seconds to import
 
-            self._encoder = AudioEncoder.from_pretrained(folder).eval().requires_grad_(False)
+            self._encoder = load_audio_encoder(folder).eval().requires_grad_(False)
         return self._encoder
 
     def _frames(self, sample: ClipSample, start: int, reference: int) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.weights.companions import FOLDERS, Part, fetched, find_part, fingerprint, read_companions
 from latentsync.weights.guard import Fit, check_audio_width
 from latentsync.weights.initial import POSITIONS, read
 from latentsync.weights.layout import unet_config
@@ -65,12 +66,15 @@ def load_bundle(
     file (which, and from where), damaged or unfitting weights.
     """
     folder = locate(weights)
-    unet, told = load_unet(folder)
-    fit = Fit.of(told)
+    unet, config = load_unet(folder)
+    fit = Fit.of(config)
     size = settle_resolution(weights, fit.resolution or PUBLISHED_RESOLUTION.get(str(weights)), resolution)
-    frame_encoder = load_autoencoder(companion(folder, "vae", autoencoder, fit.audio_width))
-    sound = load_audio_encoder(companion(folder, "audio_encoder", audio_encoder, fit.audio_width))
+    told = read_companions(folder)
+    frame_encoder = load_autoencoder(companion(folder, "autoencoder", told.autoencoder, autoencoder, fit.audio_width))
+    sound = load_audio_encoder(companion(folder, "audio_encoder", told.audio_encoder, audio_encoder, fit.audio_width))
     check_audio_width(fit, sound.hidden_size, f"weights '{weights}'")
+    check_fingerprint(f"weights '{weights}'", "autoencoder", told.autoencoder, frame_encoder.vae, autoencoder)
+    check_fingerprint(f"weights '{weights}'", "audio_encoder", told.audio_encoder, sound.encoder, audio_encoder)
     return Bundle(
         unet=nn.Module.to(unet, device=device, dtype=dtype).eval(),
         autoencoder=frame_encoder.to(device=device, dtype=dtype).eval(),
@@ -104,23 +108,39 @@ def locate(weights: str | Path) -> Path:
     raise UserError(f"weights '{name}': not known, and no such folder or file; {suggestion}")
 
 
-def companion(folder: Path, part: str, given: str | Path | None, audio_width: int) -> Path:
-    """Where a U-Net's autoencoder ("vae") or audio encoder ("audio_encoder") is: given, beside it, or fetched."""
+def companion(folder: Path, part: str, told: Part | None, given: str | Path | None, audio_width: int) -> Path:
+    """Where a U-Net's autoencoder or audio encoder is: as given, as `told`, in the folder beside it, or fetched."""
     if given is not None:
-        if not Path(given).exists():
-            raise UserError(f"{part} '{given}': no such file or folder")
-        return Path(given)
-    if folder.is_dir() and (folder / part).is_dir():
-        return folder / part
-    demo = checkpoints_folder() / "demo" / part
+        return find_part(part, given)
+    if told is not None:
+        return find_part(part, told.source, folder)
+    if folder.is_dir() and (folder / FOLDERS[part]).is_dir():
+        return folder / FOLDERS[part]
+    demo = checkpoints_folder() / "demo" / FOLDERS[part]
     if audio_width != TINY_WIDTH and demo.is_dir():
         log.info("%s: the weights bring none; the demo's is taken (%s)", part, demo)
         return demo
-    entry = known("sd-vae-ft-mse" if part == "vae" else "whisper-tiny")
-    path = place(entry.files[0])
-    if not path.exists():
-        raise UserError(f"{path} is not there; run `python -m latentsync.weights fetch {entry.name}`")
-    return path.parent if path.name == "config.json" else path
+    return fetched("sd-vae-ft-mse" if part == "autoencoder" else "whisper-tiny")
+
+
+def check_fingerprint(
+    what: str, part: str, told: Part | None, network: nn.Module, given: str | Path | None = None
+) -> None:
+    """Compare a part with the one the U-Net was trained with: one that was `given` is only reported.
+
+    Raises UserError for another one that nobody asked for.
+    """
+    if told is None or told.fingerprint is None or (found := fingerprint(network)) == told.fingerprint:
+        return
+    if given is None:
+        raise UserError(
+            f"{what}: trained with the {part} '{told.source}' of fingerprint {told.fingerprint}, the one found has "
+            f"{found}; fetch or copy it again, or give {part}= to use another one knowingly"
+        )
+    log.warning(
+        "%s: trained with the %s '%s' (%s); '%s' is another one (%s)", what, part, told.source, told.fingerprint,
+        given, found,
+    )  # fmt: skip
 
 
 def settle_resolution(weights: str | Path, told: int | None, given: int | None) -> int:

