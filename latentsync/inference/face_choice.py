@@ -10,7 +10,7 @@ from latentsync.face.landmarks import FaceFinder, select_largest
 from latentsync.face.likeness import face_look, likeness
 from latentsync.face.tracking import TrackedFace
 from latentsync.inference.options import ALL, LARGEST, LipSyncOptions
-from latentsync.media.frames import read_image
+from latentsync.media.stills import read_image
 
 _ALIKE = 0.5  # see `face.likeness`: what the same person reaches and others do not
 

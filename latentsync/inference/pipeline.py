@@ -1,5 +1,6 @@
 """Lip sync from the first frame to the last: read, align, generate in windows, paste back, write — as a stream."""
 
+import logging
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,8 @@ from latentsync.inference.face_choice import FaceChoice
 from latentsync.inference.face_file import MEDIAPIPE, open_face_finder
 from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
-from latentsync.inference.options import LipSyncOptions
+from latentsync.inference.options import SDR, LipSyncOptions
+from latentsync.inference.picture_notes import deinterlaces, stores_alpha
 from latentsync.inference.prefetch import prefetched
 from latentsync.inference.progress import Progress
 from latentsync.inference.report import Fate, LipSyncReport, write_report
@@ -28,6 +30,7 @@ from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
 
+_log = logging.getLogger(__name__)
 _FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
 
@@ -138,7 +141,12 @@ class LipSyncPipeline:
             options.longer_audio,
             options.shorter_audio,
             options.keep_readable,
+            deinterlace=deinterlaces(options),
+            sdr=options.color == SDR,
+            keep_alpha=stores_alpha(options, request.output),
         )
+        for note in request.notes:
+            _log.warning(note)
         first = next(frames)  # nothing is begun for a file that cannot be read
         look = first.picture.look
         track = FaceTrack(self.face_finder, self.resolution, FaceChoice(options, self.face_finder))

@@ -112,9 +112,7 @@ class Tags:
 
 def container_tags(context: VideoCodecContext) -> Tags:
     """Of a stream that was opened and not yet decoded: decoding writes over them."""
-    return Tags(
-        int(context.colorspace), int(context.color_primaries), int(context.color_trc), int(context.color_range)
-    )
+    return Tags(int(context.colorspace), int(context.color_primaries), int(context.color_trc), int(context.color_range))
 
 
 def frame_colors(frame: VideoFrame, tags: Tags | None = None, peak: float | None = None) -> Colors:

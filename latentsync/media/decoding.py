@@ -1,7 +1,7 @@
 """Decoded frames of a stream, with the transparency that FFmpeg's own VP9 decoder leaves out."""
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -25,5 +25,5 @@ def decoded_frames(container: InputContainer, stream: VideoStream) -> Iterator[V
     context = cast(VideoCodecContext, av.CodecContext.create(decoder, "r"))
     for packet in container.demux(stream):
         for frame in context.decode(packet):
-            frame.key_frame = packet.is_keyframe  # it decodes one after the other, and marks none
+            cast(Any, frame).key_frame = packet.is_keyframe  # this decoder marks none
             yield frame

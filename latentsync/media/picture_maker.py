@@ -121,7 +121,20 @@ def _grey_as_yuv(frame: VideoFrame, name: str) -> VideoFrame:
     return result
 
 
-def still_picture(image: np.ndarray) -> Picture:
-    """A picture from (H, W, 3) uint8 RGB: BT.709, 4:2:0, at 25 a second."""
-    frame = YuvMaker()(image)
-    return Picture(frame, VideoLook(frame.width, frame.height), Orientation(), rgb=image)
+def still_picture(
+    image: np.ndarray,
+    time_base: Fraction = Fraction(1, 25),
+    rate: Fraction = Fraction(25),
+    pts: int = 0,
+    duration: int = 1,
+    key: bool = True,
+) -> Picture:
+    """A picture from (H, W, 3) uint8 RGB, or (H, W, 4) with transparency: BT.709, 4:2:0."""
+    frame = YuvMaker()(image[..., :3])
+    if image.shape[2] == 4:
+        colours, frame = frame, VideoFrame(frame.width, frame.height, "yuva420p")
+        alpha = np.ascontiguousarray(image[..., 3])
+        for target, plane in zip(plane_arrays(frame), [*plane_arrays(colours), alpha]):
+            target[:] = plane
+    look = VideoLook(frame.width, frame.height, frame.format.name, time_base, rate)
+    return Picture(frame, look, Orientation(), pts, duration, key, rgb=np.ascontiguousarray(image[..., :3]))

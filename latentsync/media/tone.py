@@ -124,9 +124,7 @@ def bent(light: np.ndarray, peak: float) -> np.ndarray:
     share = nits_to_pq(np.clip(light, 0, peak) * _REFERENCE_WHITE) / top
     knee = 1.5 * target - 0.5
     t = np.clip((share - knee) / (1 - knee), 0, 1)
-    spline = (
-        (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * target
-    )
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * target
     # Below the knee nothing is bent; through PQ and back it would come out slightly rounded.
     return np.where(share <= knee, light, pq_to_nits(spline * top) / _REFERENCE_WHITE).clip(0, 1)
 

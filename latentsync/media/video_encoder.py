@@ -23,7 +23,8 @@ _AV1_SPEEDS = (12, 11, 10, 9, 8, 7, 6, 4, 3)
 # What is taken from `crf`, so that the mean difference on a screen is about that of H.264 with BT.709.
 _FINER_HDR, _FINER_AV1 = 5, 3
 _FIELD_ORDERS = {TOP: 2, BOTTOM: 3}  # AV_FIELD_TT, AV_FIELD_BB
-# What each container has a place for, by the suffix of a file.
+# FFmpeg's names of containers, and what each has a place for, by the suffix of a file.
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SUFFIXES_OF = {
     "h264": (".mp4", ".m4v", ".mov", ".mkv"),
     "hevc": (".mp4", ".m4v", ".mov", ".mkv"),

@@ -20,9 +20,8 @@ from latentsync.media.audio_track import AudioTrack, Sound, file_sound, wave_sou
 from latentsync.media.color import YuvMaker
 from latentsync.media.frame_fitter import FrameFitter
 from latentsync.media.picture import VideoLook
-from latentsync.media.video_encoder import add_video_stream
+from latentsync.media.video_encoder import CONTAINERS, add_video_stream
 
-_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
 _AUDIO_LEAD_SECONDS = 0.5
 
@@ -66,10 +65,10 @@ class VideoWriter:
         self.num_frames, self.seconds = 0, 0.0
         self.look = look or VideoLook(width, height, time_base=1 / self.fps, rate=self.fps)
         self._encoding = (codec, crf, preset, gop)
-        self._fit = FrameFitter(self.look, codec, _CONTAINERS.get(self.path.suffix.lower(), ""))
+        self._fit = FrameFitter(self.look, codec, CONTAINERS.get(self.path.suffix.lower(), ""))
         self._audio_seconds, self._audio_from = audio_seconds, audio_from
         self._check_target()
-        self._kind = _CONTAINERS[self.path.suffix.lower()]
+        self._kind = CONTAINERS[self.path.suffix.lower()]
         self._copies = audio_from is not None and can_copy(audio_from, self._kind)
         self._sound: Sound | None = None
         if audio is not None:
@@ -82,8 +81,8 @@ class VideoWriter:
         self._track: AudioTrack | CopiedTrack | None = None
 
     def _check_target(self) -> None:
-        if self.path.suffix.lower() not in _CONTAINERS:
-            known = ", ".join(_CONTAINERS)
+        if self.path.suffix.lower() not in CONTAINERS:
+            known = ", ".join(CONTAINERS)
             raise UserError(f"output '{self.path}': cannot write '{self.path.suffix}' files; use one of {known}")
         if not self.path.parent.is_dir():
             raise UserError(f"output '{self.path}': folder '{self.path.parent}' does not exist; create it first")
