@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from latentsync.errors import UserError
 from latentsync.media.picture import Picture
 from latentsync.media.picture_maker import still_picture
+from latentsync.work.files import written_whole
 
 # Photographs can hold a preview as a second frame; only in these are frames an animation.
 _ANIMATED_KINDS = frozenset({"WEBP", "PNG", "GIF"})
@@ -34,6 +35,12 @@ def read_image_with_alpha(path: str | Path) -> np.ndarray:
     with _opened(path) as stored:
         upright = ImageOps.exif_transpose(stored)
         return _with_alpha(_srgb(upright)) if upright.has_transparency_data else _on_white(_srgb(upright))
+
+
+def write_picture(path: str | Path, image: np.ndarray) -> None:
+    """An image (H, W, 3) uint8 RGB as a PNG that appears when it is complete."""
+    with written_whole(path) as part:
+        Image.fromarray(image).save(part, format="PNG")
 
 
 def has_alpha(path: str | Path) -> bool:

@@ -1,6 +1,5 @@
 """The video stream of a file to be written: codec, quality, colour tags, time base."""
 
-import os
 from fractions import Fraction
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from latentsync.media.frame_fitter import FrameFitter
 from latentsync.media.picture import VideoLook
 from latentsync.media.pixel_format import pixel_format
 from latentsync.media.tone import HLG_TAG, PQ_TAG
+from latentsync.work.native_logs import held_back_stderr
 
 _ENCODERS = {
     "h264": "libx264", "hevc": "libx265", "prores": "prores_ks", "vp9": "libvpx-vp9", "av1": "libsvtav1"
@@ -69,6 +69,9 @@ def add_video_stream(
         context.codec_tag = "hvc1"  # what players of Apple's want
     if gop is not None:
         context.gop_size = gop
+    if codec == "av1":
+        with held_back_stderr():  # it introduces itself on thirty lines
+            context.open()
     return stream
 
 
@@ -88,7 +91,6 @@ def _quality(codec: str, crf: int, preset: str, look: VideoLook, fitter: FrameFi
         return {"crf": str(crf), "deadline": "good", "cpu-used": str(_VP9_SPEEDS[speed]), "row-mt": "1", **lossless}
     if codec == "av1":
         crf = max(1, crf - _FINER_AV1) if crf else 0
-        os.environ.setdefault("SVT_LOG", "1")  # errors alone; it has no option for that
         return {"crf": str(crf), "preset": str(_AV1_SPEEDS[speed]), "svtav1-params": _svt_params(crf, look)}
     params = _x264_params(look, fitter)
     return {

@@ -1,7 +1,6 @@
 """Pictures to video files with sound: a streaming writer, and clips as bytes for shards."""
 
 import io
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -21,6 +20,7 @@ from latentsync.media.color import YuvMaker
 from latentsync.media.frame_fitter import FrameFitter
 from latentsync.media.picture import VideoLook
 from latentsync.media.video_encoder import CONTAINERS, add_video_stream
+from latentsync.work.files import hidden_name
 
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
 _AUDIO_LEAD_SECONDS = 0.5
@@ -65,17 +65,17 @@ class VideoWriter:
         self.num_frames, self.seconds = 0, 0.0
         self.look = look or VideoLook(width, height, time_base=1 / self.fps, rate=self.fps)
         self._encoding = (codec, crf, preset, gop)
-        self._fit = FrameFitter(self.look, codec, CONTAINERS.get(self.path.suffix.lower(), ""))
         self._audio_seconds, self._audio_from = audio_seconds, audio_from
         self._check_target()
         self._kind = CONTAINERS[self.path.suffix.lower()]
+        self._fit = FrameFitter(self.look, codec, self._kind)
         self._copies = audio_from is not None and can_copy(audio_from, self._kind)
         self._sound: Sound | None = None
         if audio is not None:
             self._sound = wave_sound(*audio)
         elif audio_from is not None and not self._copies:
             self._sound = file_sound(audio_from)
-        self._partial = self.path.with_name(f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{self.path.suffix}")
+        self._partial = hidden_name(self.path)
         self._yuv = YuvMaker()
         self._container: OutputContainer | None = None
         self._track: AudioTrack | CopiedTrack | None = None

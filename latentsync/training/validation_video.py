@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cv2
 import lightning
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from latentsync.data.sample import ClipBatch
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.errors import UserError
 from latentsync.losses.sync import syncnet_frames
+from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.training.lipsync import LipSyncModule
@@ -106,7 +106,7 @@ def write_moments(frames: np.ndarray, path: Path) -> None:
     """MOMENTS frames out of (F, H, W, 3) uint8 side by side as one PNG."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int))
     sheet = np.concatenate([frames[number] for number in chosen], axis=1)
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(path, sheet)
 
 
 @torch.no_grad()
