@@ -141,7 +141,7 @@ class LipSyncPipeline:
         first = next(frames)  # nothing is begun for a file that cannot be read
         look = first.picture.look
         track = FaceTrack(self.face_finder, self.resolution, FaceChoice(options, self.face_finder))
-        sound = recording(request.audio, options.silence_gate)
+        sound = recording(request.audio, options.silence_gate, options.audio_track)
         compositor = Compositor(
             self.generate, AudioTokens(self.audio_encoder, sound, request.num_samples), request, progress
         )
@@ -159,6 +159,8 @@ class LipSyncPipeline:
             audio_from=request.audio,
             audio_seconds=request.audio_seconds if sound_decides else None,
             look=look,
+            audio_track=options.audio_track,
+            audio_seamless=request.seamless,
         ) as writer:
             tracked = prefetched(track.follow(chain([first], frames)), _FRAMES_AHEAD)
             with closing(tracked):
