@@ -13,9 +13,9 @@ from latentsync.face.mouth_mask import mouth_mask
 from latentsync.face.paste_back import paste_back
 from latentsync.inference.audio_tokens import AudioTokens
 from latentsync.inference.face_track import TrackedFrame
+from latentsync.inference.generator import WindowGenerator, WindowInput, posterior_generator
 from latentsync.inference.report import Fate
 from latentsync.inference.request import LipSyncRequest
-from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
 from latentsync.inference.windows import FaceWindow, WindowCutter, frames_of_audio, model_frame, model_frames_before
 from latentsync.work.progress import Progress
 

@@ -15,10 +15,10 @@ from latentsync.inference.audio_tokens import AudioTokens, recording
 from latentsync.inference.compositor import Compositor
 from latentsync.inference.face_track import FaceChoice, FaceTrack
 from latentsync.inference.frame_source import source_frames
+from latentsync.inference.generator import WindowGenerator
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
-from latentsync.inference.window import WindowGenerator
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
