@@ -7,7 +7,7 @@ from latentsync.inference.options import SDR, LipSyncOptions
 from latentsync.media.frame_fitter import INTERLACED_CODECS
 from latentsync.media.pixel_format import keeps_alpha, losses
 from latentsync.media.traits import Traits
-from latentsync.media.video_encoder import CONTAINERS, SUFFIXES_OF
+from latentsync.media.video_stream import CONTAINERS, SUFFIXES_OF
 
 
 def check_codec(codec: str, output: Path) -> None:

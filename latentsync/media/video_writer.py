@@ -23,7 +23,7 @@ from latentsync.media.color import YuvMaker
 from latentsync.media.copy_trial import why_not_copied
 from latentsync.media.frame_fitter import FrameFitter
 from latentsync.media.picture import VideoLook
-from latentsync.media.video_encoder import CONTAINERS, add_video_stream
+from latentsync.media.video_stream import CONTAINERS, add_video_stream
 from latentsync.work.files import hidden_name
 
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.

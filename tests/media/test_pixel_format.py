@@ -70,7 +70,7 @@ def test_h264_loses_nothing_worth_a_word(name: str) -> None:
 @pytest.mark.parametrize("codec", ["h264", "hevc", "prores", "vp9", "av1"])
 def test_every_format_in_the_table_is_one_of_the_encoders(codec: str) -> None:
     from latentsync.media.pixel_format import _OF_CODEC
-    from latentsync.media.video_encoder import _ENCODERS
+    from latentsync.media.video_stream import _ENCODERS
 
     known = {kind.name for kind in av.Codec(_ENCODERS[codec], "w").video_formats or ()}
     assert set(_OF_CODEC[codec]) <= known
