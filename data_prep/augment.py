@@ -59,7 +59,11 @@ class Look:
         looks = []
         for frame in frames[:, :, ::-1] if self.mirror else frames:
             moved = cv2.warpAffine(
-                np.ascontiguousarray(frame), matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+                np.ascontiguousarray(frame),
+                matrix,
+                (width, height),
+                flags=cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REFLECT,
             )
             lit = np.take_along_axis(tables, moved.reshape(-1, 3).astype(np.intp), axis=0).reshape(moved.shape)
             grey = lit.mean(axis=2, keepdims=True)
