@@ -83,9 +83,9 @@ def augment(
 ) -> dict[str, int]:
     """Write `copies` other looks of every clip of `input` into the folder `output`; returns how many clips went where.
 
-    strength: how far looks differ, see `Look.draw`. crf: H.264 quality, less is better. seed: equal arguments give equal
-    shards. resume: go on in a folder that holds some of the clips. Sound, mel and audio tokens are the clip's own;
-    latents are not (precompute them from the new shards). The copies alone are written, under KEY-look0, KEY-look1, …
+    strength: how far looks differ, see `Look.draw`. crf: H.264 quality, less is better. seed: equal arguments give
+    equal shards. resume: go on in a folder that holds some of the clips. Sound, mel and audio tokens are the clip's
+    own; latents are left out (precompute them from the new shards). The copies alone are written, as KEY-look0, ….
     Raises UserError for an argument out of range or a folder in use.
     """
     if copies < 1 or strength < 0:
