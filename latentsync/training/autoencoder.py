@@ -69,7 +69,7 @@ class AutoencoderModule(lightning.LightningModule):
         terms = {"reconstruction": self._weighted(decoded, frames)}
         terms["kl"] = self.kl_weight * posterior.kl().mean() / latents[0].numel()
         if self.perceptual is not None and self.perceptual_weight > 0:
-            terms["perceptual"] = self.perceptual_weight * self.perceptual(decoded[:, None], frames[:, None])
+            terms["perceptual"] = self.perceptual_weight * self._lower_distance(self.perceptual, decoded, frames)
         if self.adversary is not None and self.adversarial_weight > 0 and self.global_step >= self.adversarial_start:
             terms.update(self._adversarial(self.adversary, decoded, frames))
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, prog_bar=True, batch_size=len(frames))
@@ -92,8 +92,12 @@ class AutoencoderModule(lightning.LightningModule):
         region = (error * self.generated).sum() / (self.generated.sum() * error.shape[0] * error.shape[1])
         values = {"val/psnr": psnr(error.mean()), "val/psnr_generated": psnr(region)}
         if self.perceptual is not None:
-            values["val/lpips"] = self.perceptual(decoded[:, None], frames[:, None])
+            values["val/lpips"] = self._lower_distance(self.perceptual, decoded, frames)
         self.log_dict(values, prog_bar=True, batch_size=len(frames))
+
+    @staticmethod
+    def _lower_distance(perceptual: PerceptualLoss, decoded: Tensor, frames: Tensor) -> Tensor:
+        return perceptual.distance(*(picture[..., picture.shape[-2] // 2 :, :] for picture in (decoded, frames))).mean()
 
     def _weighted(self, decoded: Tensor, frames: Tensor) -> Tensor:
         error = (decoded - frames).abs() + (decoded - frames).square()
