@@ -28,7 +28,7 @@ ONLY_VALUES = {
     "motion_module_type": "Vanilla",
     "resnet_time_scale_shift": "default",
 }
-VAE_FACTOR = 8  # pixels a latent pixel, to speak of resolutions in messages
+VAE_FACTOR = 8  # pixels a latent pixel
 
 
 class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own mixture
@@ -206,6 +206,12 @@ def _check_configuration(config: Mapping[str, Any]) -> None:
         if config[name] != only:
             raise UserError(f"U-Net: {name}={config[name]!r} is not supported, only {only!r}")
     widths = config["block_out_channels"]
+    resolution, side = config["resolution"], VAE_FACTOR * 2 ** (len(widths) - 1)
+    if resolution is not None and (not isinstance(resolution, int) or resolution < side or resolution % side):
+        raise UserError(
+            f"resolution={resolution}: not a multiple of {side} ({VAE_FACTOR} for the VAE times {side // VAE_FACTOR} "
+            f"for the U-Net's {len(widths)} levels)"
+        )
     for direction in ("Down", "Up"):
         key = f"{direction.lower()}_block_types"
         known = (f"{direction}Block3D", f"CrossAttn{direction}Block3D")
