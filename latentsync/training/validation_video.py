@@ -16,7 +16,7 @@ from latentsync.diffusion.conditioning import ClipLatents
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.errors import UserError
 from latentsync.losses.sync import SyncLoss
-from latentsync.media.frames import write_picture
+from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.training.lipsync import LipSyncModule
