@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentsync.media.audio import decode_audio, encode_wav, load_audio
 from latentsync.media.clip_reader import ClipReader
-from latentsync.media.frames import TimedFrame, read_frames, read_frames_at, read_image
+from latentsync.media.frames import SteadyFrame, TimedFrame, read_frames, read_frames_at, read_image
 from latentsync.media.picture import Picture, VideoLook, still_picture
 from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import VideoInfo, is_image, is_video, probe_video
@@ -20,6 +20,7 @@ __all__ = [
     "ClipReader",
     "Picture",
     "PictureReader",
+    "SteadyFrame",
     "TimedFrame",
     "VideoInfo",
     "VideoLook",
