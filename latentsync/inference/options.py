@@ -47,7 +47,7 @@ _WHOLE = {
 class LipSyncOptions:
     """One job's choices; the same names are the keys of `configs/infer.yaml`. Raises UserError for any out of range."""
 
-    guidance_scale: float = 1.0  # 0 … 10; above 1 follows the sound harder
+    guidance_scale: float | None = None  # 0 … 10, above 1 follows the sound harder; None = the weights' own
     num_inference_steps: int = 20  # 1 … 999
     seed: int = 0  # ≥ 0; 0 = draw one
     scheduler: str = DDIM  # how the noise is taken away, see `diffusion.schedulers`; "ddim" as published
@@ -73,8 +73,9 @@ class LipSyncOptions:
     report: str | Path | None = None  # a JSON file to write, with what became of each frame
 
     def __post_init__(self) -> None:
-        if not _is_number(self.guidance_scale) or not 0 <= self.guidance_scale <= LARGEST_GUIDANCE:
-            raise UserError(f"guidance_scale={self.guidance_scale} is out of range; give 0 to {LARGEST_GUIDANCE:g}")
+        scale = self.guidance_scale
+        if scale is not None and (not _is_number(scale) or not 0 <= scale <= LARGEST_GUIDANCE):
+            raise UserError(f"guidance_scale={scale} is out of range; give 0 to {LARGEST_GUIDANCE:g}, or null")
         for key, (least, greatest, advice) in _WHOLE.items():
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= greatest:

@@ -21,6 +21,7 @@ from latentsync.weights.whisper import load_audio_encoder
 log = logging.getLogger(__name__)
 
 PUBLISHED_FRAMES = 16
+PUBLISHED_GUIDANCE = 1.5  # of its inference command
 TINY_WIDTH = 384  # of Whisper tiny's audio tokens
 
 
@@ -29,7 +30,7 @@ class Bundle:
     """What inference needs, on one device.
 
     unet, autoencoder, audio_encoder: in eval mode. resolution: side of the face crop in pixels. num_frames: frames in a
-    window. metadata: what the weights say of themselves.
+    window. guidance_scale: that the model was made for. metadata: what the weights say of themselves.
     """
 
     unet: UNet3DConditionModel
@@ -37,6 +38,7 @@ class Bundle:
     audio_encoder: AudioEncoder
     resolution: int
     num_frames: int
+    guidance_scale: float = 1.0
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -78,6 +80,7 @@ def load_bundle(
         audio_encoder=sound.to(device).eval(),
         resolution=size,
         num_frames=fit.num_frames or told.num_frames or PUBLISHED_FRAMES,
+        guidance_scale=settle_guidance(weights, found, told.guidance_scale),
         metadata=fit.as_metadata(),
     )
 
@@ -153,6 +156,13 @@ def check_fingerprint(
         "%s: trained with the %s '%s' (%s); '%s' is another one (%s)",
         *(what, part, told.source, told.fingerprint, given, found),
     )
+
+
+def settle_guidance(name: str | Path, found: Weights, told: float | None) -> float:
+    """The guidance scale that a model says it is best used with, that of the published files, or 1: none."""
+    if told is not None:
+        return told
+    return PUBLISHED_GUIDANCE if (NAMES.get(str(name)) or published(found.path)) is not None else 1.0
 
 
 def settle_resolution(what: str, name: str | Path, found: Weights, told: int | None, given: int | None) -> int:
