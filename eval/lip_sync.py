@@ -170,7 +170,8 @@ def run(config: DictConfig) -> None:
 
     from latentsync.inference.pipeline import LipSyncPipeline  # here, so that a mistake is answered at once
 
-    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, GivenFaces([]))
+    parts = (config.autoencoder, config.audio_encoder, config.resolution)
+    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, GivenFaces([]), *parts)
     rows = evaluate(pipeline, settings, folder)
     write_results(rows, settings, folder)
     print(table(rows, settings))
