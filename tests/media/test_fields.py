@@ -32,8 +32,6 @@ def comb(picture: np.ndarray) -> float:
 
 def combed(path: Path, count: int = 6) -> Path:
     """A bar that moves between the fields of a frame."""
-    import av
-
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"flags": "+ilme+ildct", "crf": "5"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
