@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.candidate import FaceFrame, Rejected, SteadyFrame
+from data_prep.candidate import FaceFrame, Rejected
 from data_prep.manifest import Row
 from latentsync.errors import UserError
 from latentsync.face.face_file import FacesFromFile
 from latentsync.face.landmarks import Face, FaceFinder, MediaPipeFaceFinder
+from latentsync.media.frames import SteadyFrame
 from latentsync.media.rates import FPS
 from latentsync.weights.registry import known, place
 
@@ -174,7 +175,8 @@ class FaceFinders:
         self._mediapipe: MediaPipeFaceFinder | None = None
         if kind == _MEDIAPIPE:
             model = place(known("face-landmarker").files[0])
-            self._mediapipe = MediaPipeFaceFinder(model, num_faces, min_confidence)
+            # A face too small for it would be too small for training as well.
+            self._mediapipe = MediaPipeFaceFinder(model, num_faces, min_confidence, small_faces=False)
 
     def open(self, video: Path) -> FaceFinder:
         """The finder, at the start of this video."""

@@ -23,11 +23,13 @@ from latentsync.media.color import YuvMaker
 from latentsync.media.copy_trial import why_not_copied
 from latentsync.media.frame_fitter import FrameFitter
 from latentsync.media.picture import VideoLook
+from latentsync.media.stream_metadata import DescribedStream
 from latentsync.media.video_stream import CONTAINERS, add_video_stream
 from latentsync.work.files import hidden_name
 
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
 _AUDIO_LEAD_SECONDS = 0.5
+_TOO_FEW_TO_REORDER = 2
 # What another folder, or more room, would mend; everything else is the encoder's or the container's refusal.
 _OF_THE_DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT}
@@ -111,7 +113,7 @@ class VideoWriter:
                 self._partial.touch(exist_ok=False)  # FFmpeg would only notice at the first packet
                 self._container = av.open(str(self._partial), "w", format=self._kind, options=options)
                 codec, crf, preset, gop = self._encoding
-                self._stream: VideoStream = add_video_stream(self._container, self.look, codec, crf, preset, gop)
+                self._stream = add_video_stream(self._container, self.look, codec, crf, preset, gop)
                 if self._sound is not None:
                     self._track = AudioTrack(self._container, self._sound)
                 elif self._audio_from is not None:
@@ -162,7 +164,11 @@ class VideoWriter:
             raise RuntimeError("VideoWriter was never entered")
         if self.num_frames == 0:
             raise UserError(f"output '{self.path}': there was no frame to write; check that the input has pictures")
-        self._container.mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if self.num_frames <= _TOO_FEW_TO_REORDER:
+            for packet in packets:
+                packet.dts = packet.pts  # x265 leaves chance numbers there
+        self._container.mux(packets)
         if self._track is not None:
             self._track.finish(self.seconds if self._audio_seconds is None else self._audio_seconds)
         self._container.close()
@@ -209,7 +215,7 @@ def encode_clip(frames: Iterable[np.ndarray], fps: Fraction | float | int = 25, 
     rate = Fraction(fps).limit_denominator(100_000)
     options = {"bf": "0", "sc_threshold": "0", "threads": "1"}
     buffer, yuv = io.BytesIO(), YuvMaker()
-    stream: VideoStream | None = None
+    stream: VideoStream | DescribedStream | None = None
     shape: tuple[int, ...] = ()
     with av.open(buffer, "w", format="mp4") as container:
         for index, frame in enumerate(frames):
