@@ -35,7 +35,7 @@ class LipSyncOptions:
     window_overlap: frames that neighbouring windows share and fade over, 0 … 15; 0 as published. batch_windows: windows
     that go through the network at once; more is faster on a GPU and takes memory, and changes no result.
     scheduler: how the noise is taken away, see `diffusion.schedulers`; "ddim" as published. feature_reuse: 1 … 10: deep
-    features are computed in every so manieth step; 1 = in each, as published, more is faster and less exact.
+    features are computed in every Nth step; 1 = in each, as published, more is faster and less exact.
     color_match: bring the generated face's mean colour to that of the skin around it.
     codec: "h264", "hevc", "prores", "vp9" or "av1"; crf: 0 (lossless) … 51, which ProRes has not; preset: x264's names
     of speed. color: "keep" the source's own colours, or "sdr": PQ, HLG and BT.2020 are tone-mapped to BT.709.
