@@ -39,11 +39,11 @@ class Job:
 
 
 def read_manifest(path: str | Path, suffix: str = ".mp4") -> list[Job]:
-    """The jobs of a CSV with a header: input, audio (empty: the input's own sound), output (empty: NAME and `suffix`, or
-    that of the job's own codec), faces (a landmarks JSON) and any option of `LipSyncOptions`; an empty cell leaves an option as it is elsewhere.
+    """The jobs of a CSV with a header: input, audio (empty: the input's own sound), output (empty: NAME and `suffix`,
+    or that of the job's own codec), faces (a landmarks JSON) and any option of `LipSyncOptions`.
 
-    Paths are relative to the CSV's folder; outputs to the output folder, which they cannot leave. Raises UserError with
-    the line's number.
+    An empty cell leaves an option as it is elsewhere. Paths are relative to the CSV's folder; outputs to the output
+    folder, which they cannot leave. Raises UserError with the line's number.
     """
     path = Path(path)
     if not path.is_file():

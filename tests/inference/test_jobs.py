@@ -64,7 +64,7 @@ def test_every_input_gets_every_sound(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     jobs = folder_jobs(tmp_path / "in", tmp_path / "sound")
     assert [job.name for job in jobs] == ["a__x.mp4", "a__y.mp4", "b__x.mp4", "b__y.mp4"]
-    assert [job.name for job in folder_jobs(tmp_path / "in", tmp_path / "sound", ".mov")][0] == "a__x.mov"
+    assert folder_jobs(tmp_path / "in", tmp_path / "sound", ".mov")[0].name == "a__x.mov"
     with pytest.raises(UserError, match="holds no"):
         folder_jobs(tmp_path / "sound", tmp_path / "in")
 
