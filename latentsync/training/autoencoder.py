@@ -12,7 +12,7 @@ from latentsync.data.sample import ClipBatch
 from latentsync.errors import UserError
 from latentsync.face.mouth_mask import mouth_mask
 from latentsync.losses.perceptual import PerceptualLoss
-from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, optimizer_config
+from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, optimizer_config, select_trainable
 from latentsync.training.randomness import step_generator
 
 
@@ -22,11 +22,13 @@ class AutoencoderModule(lightning.LightningModule):
     A batch is frames (B, 3, H, W) in [-1, 1], or clips, whose target and reference frames are taken one by one.
     vae: diffusers AutoencoderKL. resolution: side of the frames in pixels. kl_weight: weight of the KL divergence, mean
         over latents. mouth_weight: extra weight of the error in the region that the lip-sync network will generate.
+    trainable: parts of the names of what is trained, e.g. [decoder., post_quant_conv.] to sharpen the pictures of an
+        encoder whose latents a U-Net knows already; None: everything.
     perceptual, perceptual_weight: LPIPS of the lower half; None: none. adversary: a network from frames to a map of
         logits (B, 1, h, w), trained along; None: none. adversarial_weight: of its verdict on the decoded frames
         (hinge loss); adversarial_start: the step from which it counts.
-    At every validation `scaling_factor` and `shift_factor` are set from the moving moments of the latents, so that
-    scaled latents have zero mean and unit variance.
+    Where the encoder is trained, `scaling_factor` and `shift_factor` are set at every validation from the moving moments
+    of the latents, so that scaled latents have zero mean and unit variance.
     """
 
     latent_moments: Tensor
@@ -40,6 +42,7 @@ class AutoencoderModule(lightning.LightningModule):
         resolution: int = 128,
         kl_weight: float = 1e-4,
         mouth_weight: float = 3.0,
+        trainable: list[str] | None = None,
         perceptual: PerceptualLoss | None = None,
         perceptual_weight: float = 0.0,
         adversary: nn.Module | None = None,
@@ -53,6 +56,7 @@ class AutoencoderModule(lightning.LightningModule):
         if adversarial_weight > 0 and adversary is None:
             raise UserError(f"model.adversarial_weight={adversarial_weight}: there is no model.adversary to weigh")
         self.vae, self.perceptual, self.adversary = vae, perceptual, adversary
+        select_trainable(vae, list(trainable or ["all"]))
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.kl_weight, self.mouth_weight, self.seed = kl_weight, mouth_weight, seed
         self.perceptual_weight = perceptual_weight
@@ -109,6 +113,8 @@ class AutoencoderModule(lightning.LightningModule):
         self.latent_moments.lerp_(now, 0.01)
 
     def on_validation_end(self) -> None:
+        if not any(weight.requires_grad for weight in self.vae.encoder.parameters()):
+            return
         mean, square = self.latent_moments.tolist()
         self.vae.register_to_config(scaling_factor=(square - mean**2) ** -0.5, shift_factor=mean)
 

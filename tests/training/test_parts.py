@@ -154,6 +154,16 @@ def test_adversary_counts_from_its_step_on() -> None:
     assert "train/adversary" not in logged(2)
 
 
+def test_training_the_decoder_alone_leaves_the_latents_and_their_scale(tmp_path: Path) -> None:
+    module, frames = autoencoder_module(trainable=["decoder."]), smooth_frames()
+    module.vae.register_to_config(scaling_factor=0.5, shift_factor=0.25)
+    before, decoder = module.vae.encode(frames).latent_dist.mode(), module.vae.decoder.conv_out.weight.clone()
+    fit(module, frames, 3)
+    assert torch.equal(module.vae.encode(frames).latent_dist.mode(), before)
+    assert not torch.equal(module.vae.decoder.conv_out.weight, decoder)
+    assert (module.vae.config["scaling_factor"], module.vae.config["shift_factor"]) == (0.5, 0.25)
+
+
 @pytest.mark.parametrize("weight", ["perceptual_weight", "adversarial_weight"])
 def test_a_weight_without_what_it_weighs_is_refused(weight: str) -> None:
     with pytest.raises(UserError, match=weight):
