@@ -27,8 +27,8 @@ class AutoencoderModule(lightning.LightningModule):
     perceptual, perceptual_weight: LPIPS of the lower half; None: none. adversary: a network from frames to a map of
         logits (B, 1, h, w), trained along; None: none. adversarial_weight: of its verdict on the decoded frames
         (hinge loss); adversarial_start: the step from which it counts.
-    Where the encoder is trained, `scaling_factor` and `shift_factor` are set at every validation from the moving moments
-    of the latents, so that scaled latents have zero mean and unit variance.
+    Where the encoder is trained, `scaling_factor` and `shift_factor` are set at every validation from the moving
+    moments of the latents, so that scaled latents have zero mean and unit variance.
     """
 
     latent_moments: Tensor
