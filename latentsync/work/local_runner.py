@@ -18,7 +18,8 @@ _TELL_EVERY = 0.25  # seconds between signs of life
 class LocalRunner(CrewRunner):
     """Worker processes; see `CrewRunner`.
 
-    threads: of each worker, for pictures and networks; workers times threads should not exceed the cores.
+    threads: of each worker, for pictures and networks, None: as many as it likes; workers times threads should not
+    exceed the cores.
     start_method: of `multiprocessing`; "forkserver" imports what workers need once, "fork" only suits a parent without
     threads; null = "forkserver" where there is one.
     """
@@ -28,7 +29,7 @@ class LocalRunner(CrewRunner):
         num_workers: int = 2,
         time_limit: float = 120.0,
         attempts: int = 2,
-        threads: int = 1,
+        threads: int | None = 1,
         start_method: str | None = None,
     ) -> None:
         super().__init__(num_workers, time_limit, attempts, threads)
@@ -49,7 +50,7 @@ class LocalRunner(CrewRunner):
 class _Crew:
     context: Any
     work: Work
-    threads: int
+    threads: int | None
     time_limit: float
 
     def hire(self) -> "_Process":
@@ -113,7 +114,7 @@ def _cause(exitcode: int | None) -> str:
     return f"exit code {exitcode}"
 
 
-def _serve(connection: Connection, work: Work, threads: int) -> None:
+def _serve(connection: Connection, work: Work, threads: int | None) -> None:
     """A worker's life: items come, results go, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -34,7 +34,7 @@ class RayRunner(CrewRunner):
         gpus: float = 0.0,
         time_limit: float = 120.0,
         attempts: int = 2,
-        threads: int = 1,
+        threads: int | None = 1,
     ) -> None:
         super().__init__(num_workers, time_limit, attempts, threads)
         for name, number in {"cpus": cpus, "gpus": gpus}.items():
