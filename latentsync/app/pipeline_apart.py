@@ -33,11 +33,20 @@ class PipelineApart:
 
     def __init__(self, load: MakePipeline) -> None:
         self._worker = LoneWorker(_Generating(load))
+        self._guidance_scale: float | None = None
         self._checker = LoneWorker(_Checking(), time_limit=_CHECK_SECONDS)
 
     def start(self) -> None:
         """Load the networks. Raises UserError for those that cannot be."""
-        _ask(self._worker, None)
+        self._guidance_scale = _ask(self._worker, None)
+
+    @property
+    def guidance_scale(self) -> float:
+        """That the weights were made for. Raises UserError for networks that cannot be loaded."""
+        if self._guidance_scale is None:
+            self.start()
+        assert self._guidance_scale is not None
+        return self._guidance_scale
 
     def check(self, input: Path, audio: Path | None, output: Path, options: LipSyncOptions) -> LipSyncRequest:
         """See `check_request`. Raises UserError, also for files that kill whoever looks at them."""
@@ -73,7 +82,7 @@ class PipelineApart:
 
 
 class _Generating:
-    """The work of a worker: a request, or None to load the networks and no more."""
+    """The work of a worker: a request, or None to load the networks and tell the guidance that they are made for."""
 
     modules = _MODULES
 
@@ -81,11 +90,11 @@ class _Generating:
         self._load = load
         self._pipeline: LipSyncPipeline | None = None
 
-    def __call__(self, request: LipSyncRequest | None, alive: Callable[[float], None]) -> LipSyncReport | None:
+    def __call__(self, request: LipSyncRequest | None, alive: Callable[[float], None]) -> LipSyncReport | float:
         if self._pipeline is None:
             self._pipeline = self._load()
         if request is None:
-            return None
+            return self._pipeline.guidance_scale
         cancel = request.output.with_name(_CANCEL)
 
         def progress(done: float, total: int) -> None:

@@ -20,6 +20,7 @@ def test_a_request_that_kills_its_process_fails_alone(talk: Any, tmp_path: Path)
     deadly = tmp_path / "deadly.mp4"
     deadly.write_bytes(talk.video.read_bytes())
     with LipSyncService(PipelineApart(Deadly())) as service:
+        assert service.guidance_scale == 1.0
         folder = service.new_folder()
         with pytest.raises(UserError, match=r"its worker process died \(signal SIGSEGV\); try other files"):
             service.run(deadly, talk.audio, folder, OPTIONS)
