@@ -113,6 +113,7 @@ def generate(
             pipeline.face_finder = found if landmarks is None else GivenFaces(list(np.asarray(landmarks)))
             if truth or spoken:
                 content = {"truth": {"landmarks3": landmarks} if landmarks else {}, "driving_truth": spoken}
+                content |= {"source_truth": {"opening": truth["opening"]} if "opening" in truth else {}}
                 write_whole(output / f"{clip}.json", json.dumps(content).encode())
             try:
                 pipeline(
