@@ -10,12 +10,11 @@ from omegaconf import DictConfig
 
 from configs.compose import command
 from data_prep.resample import steady_frames
-from data_prep.sample import write_picture
 from eval.video import Faces
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, canvas_size, crop_with
 from latentsync.face.landmarks import select_largest
-from latentsync.media.frames import read_frames
+from latentsync.media.frames import read_frames, write_picture
 
 _LABEL_HEIGHT = 18
 # Of the upright canvas: what a mouth in motion is shown with.

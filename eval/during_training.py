@@ -40,7 +40,7 @@ class SyntheticHeads:
     def __call__(self, module: LipSyncModule, folder: Path) -> dict[str, float]:
         pipeline = LipSyncPipeline(
             module.unet, module.autoencoder, self._audio_encoder, GivenFaces([]),
-            resolution=module.mouth_mask.shape[-1], num_frames=self._num_frames, device=module.device,
+            resolution=module.conditioning.mouth_mask.shape[-1], num_frames=self._num_frames, device=module.device,
         )  # fmt: skip
         people, seconds, seed = self._drawn
         pairs = drawn_pairs(folder / "sources", people, seconds, pipeline.resolution, seed)

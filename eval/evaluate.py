@@ -7,7 +7,8 @@ writes results.json, results.csv, results.md and report.html. What is done is no
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from configs.compose import command
-from data_prep.runner import Runner
-from data_prep.sample import write_whole
-from data_prep.sources import find_sources
 from eval.generation import check_same, generate, pairing, unpack
+from eval.matching import NothingPaired, checked, clip_mark, match
 from eval.metrics.metric import Definition, Metric
 from eval.metrics.registry import check_names, make_metric
 from eval.report import write_report
 from eval.results import Results, VideoResult, summarise
-from eval.scoring import Settings, Task, features_file, score_all
+from eval.scoring import Settings, Task, features_files, score_all
 from eval.sets import set_summaries
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
+from latentsync.work.runner import Runner
 
 PROTOCOLS = ("reconstruction", "cross")
 _PACKAGES = ("torch", "torchmetrics", "lpips", "mediapipe", "opencv-python-headless", "torch-fidelity", "av")
@@ -41,24 +42,30 @@ def evaluate(
     settings: Settings,
     runner: Runner,
     protocol: Mapping[str, Any],
+    speech: Mapping[str, str] | None = None,
+    other_sound: str = "stop",
 ) -> Results:
     """Score the videos below `videos` against those of the same name below `reference`, and these by themselves.
 
     label: the model's name in tables; protocol: what else the figures depend on; its "protocol" is "reconstruction"
-    where the references are what should have come out, "cross" where they only show the same people. Raises UserError.
+    where the references are what should have come out, "cross" where they only show the same people; speech: name ->
+    whose speech it got, where known; other_sound: see `checked`. Raises UserError, `NothingPaired` among them.
     """
     usable, not_computed = available(settings)
     definitions = {d.name: d for metric in usable.values() for d in metric.definitions}
     settings = Settings({name: settings.metrics[name] for name in usable}, settings.resolution, settings.finder)
     tasks, truths, unmatched = match(videos, reference)
+    protocol, warnings = checked(protocol, tasks, other_sound)
     truth_known = protocol["protocol"] == "reconstruction"
     stored = score_all([*tasks, *truths], settings, output / "work", runner)
     rows = [_row(task, stored[task], definitions, truth_known, output) for task in tasks]
+    for row, task in zip(rows, tasks):
+        row.clip, row.speech = clip_mark(task.reference), (speech or {}).get(task.name, "")
     truth_rows = [_row(task, stored[task], definitions, True, output) for task in truths]
-    of_sets, too_few = set_summaries(definitions, _features(output, tasks), _features(output, truths))
+    of_sets, too_few, small = set_summaries(definitions, features_files(output / "work", [row.name for row in rows]))
     results = Results(
         label=label,
-        protocol={**protocol, "resolution": settings.resolution, "finder": settings.finder, **versions()},
+        protocol={**protocol, **_measured_with(settings, usable), "versions": versions()},
         definitions=definitions,
         not_computed=not_computed | too_few,
         videos=rows,
@@ -66,6 +73,7 @@ def evaluate(
         summaries=summarise(rows, definitions) | of_sets,
         truth_summaries=summarise(truth_rows, definitions),
         unmatched=unmatched,
+        warnings=warnings + small,
     )
     results.write(output)
     write_report(results, output)
@@ -90,22 +98,6 @@ def available(settings: Settings) -> tuple[dict[str, Metric], dict[str, str]]:
     return usable, not_computed
 
 
-def match(videos: Path, reference: Path | None) -> tuple[list[Task], list[Task], dict[str, list[str]]]:
-    """(videos to score, true videos to score, names without a partner), by path without suffix. Raises UserError where
-    nothing is left."""
-    given = {str(Path(source.name).with_suffix("")): source.path for source in find_sources(videos)}
-    if reference is None:
-        return [Task("generated", name, path, None) for name, path in given.items()], [], {}
-    true = {str(Path(source.name).with_suffix("")): source.path for source in find_sources(reference)}
-    both = [name for name in given if name in true]
-    if not both:
-        raise UserError(f"videos '{videos}' and reference '{reference}' have no name in common")
-    tasks = [Task("generated", name, given[name], true[name]) for name in both]
-    truths = [Task("truth", name, true[name], None) for name in both]
-    unmatched = {"videos": sorted(set(given) - set(true)), "reference": sorted(set(true) - set(given))}
-    return tasks, truths, {side: names for side, names in unmatched.items() if names}
-
-
 def _row(
     task: Task, stored: Mapping[str, Any], definitions: Mapping[str, Definition], truth_known: bool, output: Path
 ) -> VideoResult:
@@ -126,8 +118,14 @@ def _row(
     )
 
 
-def _features(output: Path, tasks: Sequence[Task]) -> list[Path]:
-    return [path for task in tasks if (path := features_file(output / "work", task)).is_file()]
+def _measured_with(settings: Settings, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """What the scores depend on beside the videos: options are listed by the names of the numbers, without devices."""
+    options = {
+        definition.name: {name: value for name, value in settings.metrics[group].items() if name != "device"}
+        for group, metric in metrics.items()
+        for definition in metric.definitions
+    }
+    return {"resolution": settings.resolution, "finder": settings.finder, "metrics": options}
 
 
 def versions() -> dict[str, str]:
@@ -141,8 +139,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _generated(config: DictConfig, output: Path) -> tuple[Path, Path | None, dict[str, Any]]:
-    """(videos, references, protocol) after generating from shards."""
+def _generated(config: DictConfig, output: Path) -> tuple[Path, Path, dict[str, Any], dict[str, str]]:
+    """(videos, references, protocol, name -> whose speech it got) after generating from shards."""
     from latentsync.inference.pipeline import LipSyncPipeline
 
     shards = ShardSet(config.shards)
@@ -151,15 +149,18 @@ def _generated(config: DictConfig, output: Path) -> tuple[Path, Path | None, dic
     pairs = pairing(keys, config.protocol, config.seed)
     write_whole(output / "pairing.json", (json.dumps(pairs, indent=1) + "\n").encode())
     options = {name: config[name] for name in ("guidance_scale", "num_inference_steps", "scheduler", "seed")}
-    told = {"weights": str(config.weights), "shards": str(config.shards), "clips": len(keys), **options}
+    told = {"weights": str(config.weights), "shards": str(config.shards), "clips": len(keys)}
+    told["generation"] = {**options, "precision": str(config.precision)}
     check_same(output, {**told, "protocol": config.protocol})
     generate(pipeline, pairs, output / "sources", output / "generated", options)
-    return output / "generated", output / "sources", told | {"frames a second": "of the source; scored at 25"}
+    return output / "generated", output / "sources", told | {"frames a second": "of the source; scored at 25"}, pairs
 
 
 def _check(config: DictConfig) -> None:
     if config.protocol not in PROTOCOLS:
         raise UserError(f"protocol={config.protocol}: choose one of {', '.join(PROTOCOLS)}")
+    if config.other_sound not in ("stop", "cross"):
+        raise UserError(f"other_sound={config.other_sound}: choose stop or cross")
     if (config.videos is None) == (config.shards is None):
         raise UserError("give either videos=DIR (and reference=DIR), or weights=… shards=…")
     if config.seed == 0:
@@ -184,14 +185,20 @@ def run(config: DictConfig) -> None:
     except OSError as error:
         raise UserError(f"output '{output}': {error.strerror}; give a folder") from error
     protocol: dict[str, Any] = {"protocol": config.protocol, "pairing": "pairing.json" if config.shards else "by name"}
+    speech: dict[str, str] = {}
     if config.videos is None:
-        videos, reference, told = _generated(config, output)
+        videos, reference, told, speech = _generated(config, output)
         protocol |= told
     else:
         videos, reference = Path(config.videos), config.reference and Path(config.reference)
         protocol |= {"videos": str(videos), "reference": str(reference)}
     label = config.label or (str(config.weights) if config.videos is None else videos.name)
-    results = evaluate(label, videos, reference, output, settings, instantiate(config.runner), protocol)
+    runner = instantiate(config.runner)
+    try:
+        results = evaluate(label, videos, reference, output, settings, runner, protocol, speech, config.other_sound)
+    except NothingPaired as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     print(results.markdown())
     for side, left_out in results.unmatched.items():
         print(f"without a partner in {side}: {', '.join(left_out)}")

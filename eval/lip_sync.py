@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 
 from configs.compose import command
 from data_prep.resample import steady_frames
-from data_prep.sample import write_picture, write_whole
 from eval.contact_sheet import mouths_in_motion
 from eval.lip_sync_pairs import CROSS, RECONSTRUCTION, ClipFolder, Pair, Pairs, clip_pairs, drawn_pairs
 from eval.lip_sync_report import Outcome, Row, table, write_results
@@ -25,11 +24,13 @@ from eval.video import Faces, VideoScorer
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference.device import choose_device
-from latentsync.inference.progress import ProgressBar
 from latentsync.inference.request import check_settings
 from latentsync.media.audio import load_audio
+from latentsync.media.frames import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
+from latentsync.work.files import write_whole
+from latentsync.work.progress import ProgressBar
 
 if TYPE_CHECKING:
     from latentsync.inference.pipeline import LipSyncPipeline
@@ -60,7 +61,6 @@ def measure(pipeline: LipSyncPipeline, pairs: Pairs, plan: Plan, folder: Path, p
     picture; metrics whose weights are missing are named in the outcome.
     """
     usable, missing = _metrics(plan.metrics)
-    scorer = VideoScorer(usable, pipeline.resolution, plan.finder)
     definitions = {d.name: d for metric in usable.values() for d in metric.definitions}
     rows: list[Row] = []
     todo = {protocol: pairs.by_protocol.get(protocol, ()) for protocol in plan.protocols}
@@ -69,6 +69,7 @@ def measure(pipeline: LipSyncPipeline, pairs: Pairs, plan: Plan, folder: Path, p
     with ProgressBar("videos lip-synced") as bar:
         done = 0.0
         for protocol, some in todo.items():
+            scorer = VideoScorer(_fitting(usable, protocol), pipeline.resolution, plan.finder)
             for pair in some:
                 original = _compared(pair, protocol, clips)
                 rows += _rows_to_compare(scorer, pair, protocol, clips)
@@ -87,6 +88,15 @@ def _metrics(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Metric]
     from eval.scoring import Settings
 
     return available(Settings(wanted, 0, ""))
+
+
+def _fitting(metrics: Mapping[str, Metric], protocol: str) -> dict[str, Metric]:
+    """Without those that need true frames where there are none."""
+    return {
+        name: metric
+        for name, metric in metrics.items()
+        if protocol != CROSS or any(definition.against != "truth" for definition in metric.definitions)
+    }
 
 
 def _compared(pair: Pair, protocol: str, clips: Path) -> Path:
@@ -153,8 +163,8 @@ def _score(
             values = scorer.score(video, reference, lambda _: None).values
         except UserError as mistake:
             error = str(mistake)
-    if kind.startswith(CROSS) and seed is not None:  # what was there before is not what should come out
-        values = {name: value for name, value in values.items() if not name.startswith(("region_psnr", "region_lpips"))}
+    if kind.startswith(CROSS):  # what the source shows is not what should come out
+        values.pop("region_psnr", None)
     return Row(kind, pair.name, pair.driver, seed, values, error)
 
 

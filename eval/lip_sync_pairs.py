@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.sample import write_clip, write_whole
+from data_prep.sample import write_clip
 from data_prep.sources import find_sources
 from eval.generation import pairing
 from eval.mouth_tracks import MouthTrack, stored_track, why_unusable
@@ -17,6 +17,7 @@ from latentsync.face.landmarks import FaceFinder
 from latentsync.media.audio import load_audio
 from latentsync.media.probe import probe_video
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
+from latentsync.work.files import write_whole
 
 CROSS, RECONSTRUCTION = "cross", "reconstruction"
 _SOURCE_CRF = 8  # drawn sources as good as lossless, so that what is lost is the output's one encode

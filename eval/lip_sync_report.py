@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.sample import write_whole
 from eval.metrics.metric import Definition
+from latentsync.work.files import write_whole
 
 GOALS: dict[str, tuple[str, float]] = {
     "mouth_r": ("≥", 0.8), "own_mouth_r": ("≤", 0.3), "psnr_outside_blend": ("≥", 35.0),

@@ -11,8 +11,8 @@ import numpy as np
 
 from data_prep.candidate import FPS
 from data_prep.resample import steady_frames
-from data_prep.sample import write_whole
 from latentsync.face.landmarks import FaceFinder, large_enough, select_largest
+from latentsync.work.files import write_whole
 
 # MediaPipe's face mesh: middles of the inner lips, inner corners of the mouth, forehead and chin.
 _INNER_LIPS, _INNER_CORNERS, _FACE = (13, 14), (78, 308), (10, 152)

@@ -11,9 +11,9 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_prep.sample import write_whole
 from eval.metrics.metric import Definition
-from eval.results import GROUND_TRUTH, Results, VideoResult, cell
+from eval.results import GROUND_TRUTH, Results, VideoResult, cell, count_of, flat
+from latentsync.work.files import write_whole
 
 REPORT_NAME = "report.html"
 # What the worst videos are told by, the first that is there.
@@ -30,7 +30,9 @@ def write_report(results: Results, folder: Path, most: int = 40) -> Path:
     ordered = worst_first(results.videos, worst)
     page = environment.from_string(template).render(
         results=results,
+        protocol=flat(results.protocol),
         shown=shown,
+        counts={d.name: count_of(row[d.name].count for row in rows.values() if d.name in row) for d in shown},
         summary=[
             {"label": label, "cells": [cell(row.get(d.name), d.decimals) for d in shown]}
             for label, row in rows.items()

@@ -7,6 +7,7 @@ from typing import Any
 
 from latentsync.diffusion.scheduler_names import DDIM, SCHEDULERS
 from latentsync.errors import UserError
+from latentsync.media.audio_streams import check_track
 
 LARGEST_GUIDANCE = 10.0
 MOST_STEPS = 999  # of the 1000 training steps, as the published spacing starts at step 1
@@ -35,7 +36,8 @@ class LipSyncOptions:
     features are computed in every so manieth step; 1 = in each, as published, more is faster and less exact.
     color_match: bring the generated face's mean colour to that of the skin around it.
     codec: "h264" or "hevc"; crf: 0 (lossless) … 51; preset: x264's and x265's names of speed.
-    keep_readable: a damaged video ends where it becomes unreadable, instead of being refused.
+    audio_track: which of several sound tracks is heard and stored: a number from 0 or a language tag ("eng"); None: the
+    default one. keep_readable: a damaged video ends where it becomes unreadable, instead of being refused.
     report: a JSON file to write, with what became of each frame.
     """
 
@@ -55,12 +57,14 @@ class LipSyncOptions:
     codec: str = "h264"
     crf: int = 18
     preset: str = "veryfast"
+    audio_track: str | int | None = None
     keep_readable: bool = False
     report: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_settings(self.guidance_scale, self.num_inference_steps, self.seed)
         _check_face(self.face)
+        check_track(self.audio_track)
         for key in ("require_face", "color_match", "keep_readable"):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f"{key}={getattr(self, key)} is neither true nor false")

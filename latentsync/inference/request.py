@@ -9,7 +9,8 @@ from typing import Any
 from latentsync.errors import UserError
 from latentsync.inference.options import LipSyncOptions, check_settings
 from latentsync.inference.plan import FPS, frames_of_audio
-from latentsync.media.audio import SHORTEST_SECONDS, decoded_chunks
+from latentsync.media.audio import SoundSurvey, check_length, survey_sound
+from latentsync.media.audio_streams import Track
 from latentsync.media.frames import read_image
 from latentsync.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, probe_video
 
@@ -24,8 +25,8 @@ class LipSyncRequest:
     """A job that can be run.
 
     input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
-    num_samples samples at 16 kHz. output: the video to write. num_frames: about how many frames it will have (a video
-    of varying rate has its own mind). options: with the seed drawn.
+    num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: about how many
+    frames it will have (a video of varying rate has its own mind). options: with the seed drawn.
     """
 
     input: Path
@@ -36,6 +37,7 @@ class LipSyncRequest:
     height: int
     num_samples: int
     num_frames: int
+    seamless: bool | None = None
 
     @property
     def seed(self) -> int:
@@ -72,7 +74,7 @@ def check_request(
         kind = "a picture has no sound" if is_image(input) else "no audio stream"
         raise UserError(f"input '{input}': {kind}; pass audio=FILE")
     audio = input if audio is None else Path(audio)
-    num_samples = _count_samples(audio)
+    sound = _survey(audio, options.audio_track)
     check_output(output, input, audio)
     if options.report is not None:
         _check_report(Path(options.report), input, audio, output)
@@ -85,8 +87,9 @@ def check_request(
         options=options.changed(seed=int(options.seed) or 1 + secrets.randbelow(2**31 - 1)),
         width=look.width,
         height=look.height,
-        num_samples=num_samples,
-        num_frames=_count_frames(look, num_samples / SAMPLE_RATE, options),
+        num_samples=sound.num_samples,
+        num_frames=_count_frames(look, sound.num_samples / SAMPLE_RATE, options),
+        seamless=sound.seamless,
     )
 
 
@@ -133,14 +136,11 @@ def _look_at(path: Path, keep_readable: bool) -> _Look:
     return _Look(info.width, info.height, info.has_audio, float(info.fps), info.duration)
 
 
-def _count_samples(audio: Path) -> int:
-    """Samples at 16 kHz. Raises UserError for a file without sound, or with too little."""
-    count = sum(chunk.shape[1] for chunk in decoded_chunks(audio, SAMPLE_RATE, "mono"))
-    if count < SHORTEST_SECONDS * SAMPLE_RATE:
-        raise UserError(
-            f"audio '{audio}': {count / SAMPLE_RATE:.2f} s of sound is too short; give at least {SHORTEST_SECONDS} s"
-        )
-    return count
+def _survey(audio: Path, track: Track) -> SoundSurvey:
+    """The sound at 16 kHz. Raises UserError for a file without it, or with too little."""
+    found = survey_sound(audio, SAMPLE_RATE, track)
+    check_length(audio, found.num_samples, SAMPLE_RATE)
+    return found
 
 
 def _count_frames(look: _Look, audio_seconds: float, options: LipSyncOptions) -> int:

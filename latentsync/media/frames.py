@@ -13,6 +13,8 @@ from latentsync.errors import UserError
 from latentsync.media.color import RgbReader
 from latentsync.media.containers import first_video_stream, open_media
 from latentsync.media.orientation import frame_orientation
+from latentsync.media.picture_stamps import PictureStamps
+from latentsync.work.files import written_whole
 
 # Time stamps are rounded in files, to 1 ms in Matroska: a frame this little late still counts as in time.
 _TIME_TOLERANCE = 1.5e-3
@@ -37,10 +39,12 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
     with open_media(path, "input") as container:
         stream = first_video_stream(container, path)
         stream.thread_type = "AUTO"
+        stamps = PictureStamps(container)
         step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
         try:
             for frame in container.decode(stream):
-                stamp = frame.time
+                ticks = stamps(frame)
+                stamp = None if ticks is None or stream.time_base is None else float(ticks * stream.time_base)
                 if count == 0:
                     first = stamp or 0.0
                     turn = frame_orientation(frame)
@@ -95,6 +99,12 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(
             f"input '{path}': cannot be read as a picture ({error}); give .jpg, .png, .bmp or .webp"
         ) from error
+
+
+def write_picture(path: str | Path, image: np.ndarray) -> None:
+    """An image (H, W, 3) uint8 RGB as a PNG that appears when it is complete."""
+    with written_whole(path) as part:
+        Image.fromarray(image).save(part, format="PNG")
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:

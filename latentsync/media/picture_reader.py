@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from latentsync.errors import UserError
 from latentsync.media.containers import first_video_stream, open_media
 from latentsync.media.picture import Picture, PictureMaker
+from latentsync.media.picture_stamps import PictureStamps
 
 _FRAMES_AT_LEAST = 16
 _BUSIEST_RATE = 1000
@@ -89,14 +90,15 @@ class PictureReader:
         assert self._maker is not None
         first, last = min(wanted.values()), max(wanted.values())
         with open_media(self.path, "input", self.keep_readable) as container:
-            stream = _video_stream(container, self.path)
+            stream, stamps = _video_stream(container, self.path), PictureStamps(container)
             if seek_to is not None:
                 container.seek(seek_to + self._origin, stream=stream)
             for count, frame in enumerate(self._frames(container, stream)):
                 if seek_to is None:
                     number = count if first <= count <= last else None
                 else:
-                    number = None if frame.pts is None else wanted.get(frame.pts - self._origin)
+                    stamp = stamps(frame)
+                    number = None if stamp is None else wanted.get(stamp - self._origin)
                 if number is not None:
                     yield self._maker(frame, self._stamps[number], self._durations[number], bool(self._keys[number]))
                 if number == last:
@@ -106,19 +108,20 @@ class PictureReader:
         """Pictures, each given out when the next one tells how long it stood."""
         shown: Picture | None = None
         with open_media(self.path, "input", self.keep_readable) as container:
-            stream = _video_stream(container, self.path)
+            stream, stamps = _video_stream(container, self.path), PictureStamps(container)
+            self._seekable = not stamps.by_packet  # the last pictures come out without a packet
             base = stream.time_base or Fraction(1, 90000)
             rate = _rate(stream)
             step = max(1, round(1 / (rate * base)))
             self._origin = 0
             for frame in self._frames(container, stream):
                 if shown is None:
-                    self._origin = frame.pts or 0
+                    self._origin = stamps(frame) or 0
                     self._maker = PictureMaker(frame, base, rate, stream.sample_aspect_ratio)
                 assert self._maker is not None
                 if not self._maker.fits(frame):
                     raise UserError(f"input '{self.path}': its pictures change their size; re-encode it to one size")
-                pts = self._stamp(frame, shown, step)
+                pts = self._stamp(stamps(frame), shown, step)
                 if shown is not None:
                     shown.duration = pts - shown.pts
                     yield shown
@@ -128,11 +131,11 @@ class PictureReader:
         shown.duration = min(shown.duration, 10 * step)  # nothing tells how long the last one stands
         yield shown
 
-    def _stamp(self, frame: VideoFrame, shown: Picture | None, step: int) -> int:
-        if frame.pts is None:
+    def _stamp(self, stamp: int | None, shown: Picture | None, step: int) -> int:
+        if stamp is None:
             self._seekable = False
             return 0 if shown is None else shown.pts + step
-        pts = frame.pts - self._origin
+        pts = stamp - self._origin
         if shown is not None and pts <= shown.pts:
             self._seekable = False
             return shown.pts + 1

@@ -1,7 +1,8 @@
 """Pictures to video files with sound: a streaming writer, and clips as bytes for shards."""
 
+import errno
 import io
-import secrets
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -15,15 +16,24 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from latentsync.errors import UserError
-from latentsync.media.audio_copy import CopiedTrack, can_copy
+from latentsync.media.audio_copy import CopiedTrack
+from latentsync.media.audio_streams import Track
 from latentsync.media.audio_track import AudioTrack, Sound, file_sound, wave_sound
 from latentsync.media.color import YuvMaker
+from latentsync.media.copy_trial import why_not_copied
 from latentsync.media.picture import VideoLook, even
 from latentsync.media.video_encoder import add_video_stream
+from latentsync.work.files import hidden_name
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
 _AUDIO_LEAD_SECONDS = 0.5
+# What another folder, or more room, would mend; everything else is the encoder's or the container's refusal.
+_OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT}
+)
+
+_log = logging.getLogger(__name__)
 
 
 class VideoWriter:
@@ -34,9 +44,11 @@ class VideoWriter:
     a speed; gop: most frames between key frames, None for the encoder's own choice. look: pixel format, colour tags,
     rotation and time base of what `write_frame` is given; None: yuv420p, BT.709, 1 / fps (odd sizes grow by one
     repeated column or row), as `write` needs it.
-    Sound, at most one of: audio = (float32 (N,) mono in [-1, 1], rate in Hz), or audio_from = a file whose audio stream
-    is stored as it is where the container has its codec, else as AAC at its own rate and channels. It is cut to
-    `audio_seconds`, and what is encoded is filled up with silence; None: to the frames' duration.
+    Sound, at most one of: audio = (float32 (N,) mono in [-1, 1], rate in Hz), or audio_from = a file whose sound
+    (audio_track: a number or language, None: its default track) is stored as it is where the container takes it and
+    it has no gaps, else as AAC at its own rate and channels, with silence in the gaps; it keeps its language tag.
+    audio_seamless: see `SoundSurvey`; None: found out here. It is cut to `audio_seconds`, and what is encoded is filled
+    up with silence; None: to the frames' duration.
 
     The file appears under its name only after a clean exit; after any exception nothing is left.
     Raises UserError for a folder that does not exist, an unknown suffix, an `audio_from` without sound, a full disk.
@@ -56,6 +68,8 @@ class VideoWriter:
         audio_seconds: float | None = None,
         codec: str = "h264",
         look: VideoLook | None = None,
+        audio_track: Track = None,
+        audio_seamless: bool | None = None,
     ) -> None:
         if audio is not None and audio_from is not None:
             raise ValueError("give audio or audio_from, not both")
@@ -65,16 +79,16 @@ class VideoWriter:
         self.num_frames, self.seconds = 0, 0.0
         self.look = look or VideoLook(width + width % 2, height + height % 2, time_base=1 / self.fps, rate=self.fps)
         self._encoding = (codec, crf, preset, gop)
-        self._audio_seconds, self._audio_from = audio_seconds, audio_from
+        self._audio_seconds, self._audio_from, self._audio_track = audio_seconds, audio_from, audio_track
         self._check_target()
         self._kind = _CONTAINERS[self.path.suffix.lower()]
-        self._copies = audio_from is not None and can_copy(audio_from, self._kind)
-        self._sound: Sound | None = None
+        self._sound: Sound | None = None  # what is encoded; without it, the track of `audio_from` is copied
         if audio is not None:
             self._sound = wave_sound(*audio)
-        elif audio_from is not None and not self._copies:
-            self._sound = file_sound(audio_from)
-        self._partial = self.path.with_name(f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{self.path.suffix}")
+        elif audio_from is not None and (why := why_not_copied(audio_from, self._kind, audio_track, audio_seamless)):
+            _log.info("audio '%s' is stored as AAC: %s", audio_from, why)
+            self._sound = file_sound(audio_from, audio_track)
+        self._partial = hidden_name(self.path)
         self._yuv = YuvMaker()
         self._container: OutputContainer | None = None
         self._track: AudioTrack | CopiedTrack | None = None
@@ -97,10 +111,10 @@ class VideoWriter:
                 self._container = av.open(str(self._partial), "w", format=self._kind, options=options)
                 codec, crf, preset, gop = self._encoding
                 self._stream: VideoStream = add_video_stream(self._container, self.look, codec, crf, preset, gop)
-                if self._copies and self._audio_from is not None:
-                    self._track = CopiedTrack(self._container, self._audio_from)
-                elif self._sound is not None:
+                if self._sound is not None:
                     self._track = AudioTrack(self._container, self._sound)
+                elif self._audio_from is not None:
+                    self._track = CopiedTrack(self._container, self._audio_from, self._audio_track)
         except BaseException:
             self._discard()
             raise
@@ -163,8 +177,13 @@ class VideoWriter:
             yield
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
+            if getattr(error, "errno", None) in _OF_THE_DISK:
+                raise UserError(
+                    f"output '{self.path}': cannot write there ({reason}); free some space or choose another folder"
+                ) from error
             raise UserError(
-                f"output '{self.path}': cannot write there ({reason}); free some space or choose another folder"
+                f"output '{self.path}': {self._encoding[0]} pictures and this sound cannot be written to a "
+                f"{self.path.suffix} file ({reason}); try another codec or kind of file"
             ) from error
 
     def _discard(self) -> None:

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
 from raw_heads import HereRunner, draw_head, write_head
 
 from configs.compose import load_config
-from eval import compare, evaluate
-from eval.evaluate import available, match
+from eval import evaluate
+from eval.evaluate import available
 from eval.generation import check_same, pairing, unpack, upright_size
 from eval.metrics.metric import Definition
 from eval.report import worst_first
-from eval.results import Results, Summary, VideoResult, bootstrap_interval, read_results, summarise, table
+from eval.results import Results, Summary, VideoResult, bootstrap_interval, read_results, table
 from eval.scoring import Settings
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
@@ -70,11 +69,12 @@ def test_files_say_the_same_and_hold_the_protocol(results: Results, folders: Pat
     stored = read_results(folders / "out")
     assert stored.summaries == results.summaries
     assert stored.protocol["seed"] == 1
-    assert {"torch", "latentsync", "resolution", "finder"} <= set(stored.protocol)
+    assert {"resolution", "finder", "metrics"} <= set(stored.protocol)
+    assert {"torch", "latentsync"} <= set(stored.protocol["versions"])
     lines = (folders / "out" / "results.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 + 4
     page = (folders / "out" / "results.md").read_text()
-    assert "SSIM ↑" in page
+    assert "SSIM ↑ (n = 3)" in page
     assert "1 of 4 videos failed" in page
     assert "ground truth" in page
 
@@ -109,10 +109,27 @@ def test_metric_without_weights_is_reported_and_none_at_all_is_an_error(tmp_path
         available(Settings({"fid": missing}, 64, "json"))
 
 
-def test_folders_without_a_common_name_are_refused(folders: Path, tmp_path: Path) -> None:
-    shutil.copy(folders / "true" / "a.mp4", tmp_path / "other.mp4")
-    with pytest.raises(UserError, match="no name in common"):
-        match(folders / "generated", tmp_path)
+def test_reconstruction_with_other_sound_is_stopped_or_scored_as_cross(folders: Path, tmp_path: Path) -> None:
+    for side in ("true", "generated"):
+        shutil.copytree(folders / side, tmp_path / side)
+    shutil.copy(folders / "true" / "sub" / "b.mp4", tmp_path / "true" / "a.mp4")
+    given = "x", tmp_path / "generated", tmp_path / "true", tmp_path / "out", SETTINGS, HereRunner(), PROTOCOL
+    with pytest.raises(UserError, match=r"sound of 1 of 4 videos is not their reference's \('a': correlation"):
+        evaluate.evaluate(*given)
+    found = evaluate.evaluate(*given, other_sound="cross")
+    assert found.protocol["protocol"] == "cross"
+    assert "ssim" not in found.summaries
+    assert "scored as cross: the sound of 1 of 4" in found.markdown()
+
+
+def test_nothing_paired_has_exit_code_one(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "true").mkdir()
+    shutil.copy(folders / "true" / "a.mp4", tmp_path / "true" / "other.mp4")
+    paths = [f"videos={folders / 'generated'}", f"reference={tmp_path / 'true'}", f"output={tmp_path / 'out'}"]
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.run(load_config("eval/evaluate", [*paths, "metrics=[flicker]"]))
+    assert stopped.value.code == 1
+    assert "no name in common" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -122,6 +139,7 @@ def test_folders_without_a_common_name_are_refused(folders: Path, tmp_path: Path
         ([], "give either videos"),
         (["videos=a", "shards=b"], "give either videos"),
         (["videos=a", "seed=0"], "give 1 or more"),
+        (["videos=a", "other_sound=maybe"], "choose stop or cross"),
         (["videos=a", "metrics=[bleu]"], "give some of"),
         (["videos=a", "resolution=100"], "multiple of 8"),
     ],
@@ -168,66 +186,18 @@ def test_bootstrap_interval_is_that_of_the_mean() -> None:
     low, high = bootstrap_interval(values)
     assert low == pytest.approx(values.mean() - 1.96 * 2 / 20, abs=0.05)
     assert high == pytest.approx(values.mean() + 1.96 * 2 / 20, abs=0.05)
+    assert bootstrap_interval(values[:1]) == (None, None), "one video has no interval"
 
 
 UP = Definition("up", "Up", "", "higher", "", "")
 DOWN = Definition("down", "Down", "px", "lower", "", "", decimals=1)
 
 
-def made(label: str, up: list[float], down: list[float], **protocol: object) -> Results:
-    videos = [VideoResult(f"v{n}", {"up": a, "down": b}) for n, (a, b) in enumerate(zip(up, down))]
-    definitions = {"up": UP, "down": DOWN}
-    return Results(label, {"seed": 1, **protocol}, definitions, {}, videos, [], summarise(videos, definitions), {}, {})
-
-
-def test_comparison_marks_the_best_and_tests_pairs_of_videos(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    base = generator.uniform(0.4, 0.6, 12)
-    loaded = {
-        "a": made("a", base.tolist(), (base * 10).tolist()),
-        "b": made("b", (base + generator.uniform(0.01, 0.1, 12)).tolist(), (base * 10 + 1).tolist(), seed=2),
-        "c": made("c", (base + generator.normal(0, 0.1, 12)).tolist(), (base * 10).tolist()),
-    }
-    page = compare.markdown(loaded)
-    rows = {label: summary.summaries for label, summary in loaded.items()}
-    assert compare.best_of(rows, {"up": UP, "down": DOWN}) == {"up": "b", "down": "a"}
-    assert f"**{loaded['b'].summaries['up'].mean:.3f}**" in page
-    assert "Warning: seed differs: 1, 2" in page
-    tests = {(test.metric, test.label): test for test in compare.differences(loaded, {"up": UP, "down": DOWN})}
-    change = [b.values["up"] - a.values["up"] for a, b in zip(loaded["a"].videos, loaded["b"].videos)]
-    plain = float(scipy.stats.wilcoxon(change).pvalue)
-    assert tests["up", "b"].p == pytest.approx(2 * plain)  # the smaller of two, Holm
-    assert tests["up", "b"].low > 0
-    assert tests["down", "c"].p == 1.0
-    compare.plot(loaded, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").stat().st_size > 1000
-
-
-def test_too_few_videos_are_not_tested() -> None:
-    loaded = {"a": made("a", [1, 2], [1, 2]), "b": made("b", [2, 3], [1, 2])}
-    assert compare.differences(loaded, {"up": UP})[0].p is None
-
-
-def test_comparison_finds_runs_and_refuses_other_definitions(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        made("model", [1.0], [2.0]).write(tmp_path / name)
-    assert list(compare.load([], str(tmp_path))) == ["model", "model (two)"]
-    with pytest.raises(UserError, match="give two or more"):
-        compare.load([str(tmp_path / "one")], None)
-    (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(UserError, match="not a results"):
-        compare.load([str(tmp_path / "bad.json"), str(tmp_path / "one")], None)
-    other = made("x", [1.0], [2.0])
-    other.definitions["up"] = replace(UP, better="lower")
-    with pytest.raises(UserError, match="defined otherwise"):
-        compare.definitions_of({"a": made("a", [1.0], [1.0]), "x": other})
-
-
 def test_table_shows_a_dash_where_nothing_was_computed() -> None:
-    rows = {"a": {"up": Summary(0.5, 0.4, 0.6, 3)}, "b": {"down": Summary(2, None, None, 3)}}
+    rows = {"a": {"up": Summary(0.5, 0.4, 0.6, 3)}, "b": {"down": Summary(2, None, None, 2)}}
+    rows["c"] = {"down": Summary(1, 0, 2, 4)}
     text = table(rows, {"up": UP, "down": DOWN}, {})
-    assert text.splitlines()[0] == "| | Up ↑ | Down (px) ↓ |"
+    assert text.splitlines()[0] == "| | Up ↑ (n = 3) | Down (px) ↓ (n = 2 to 4) |"
     assert text.splitlines()[2] == "| a | 0.500 [0.400, 0.600] | – |"
     assert text.splitlines()[3] == "| b | – | 2.0 |"
 

@@ -6,7 +6,6 @@ import cv2
 import lpips
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
@@ -14,7 +13,6 @@ from data_prep.stable_syncnet_scorer import StableSyncNetScorer
 from eval.metrics import identity, silence
 from eval.metrics.fid import FaceFid
 from eval.metrics.flicker import WarpedFlicker
-from eval.metrics.frechet import Moments, frechet_distance
 from eval.metrics.i3d import I3D, load_i3d, own_names
 from eval.metrics.lpips_distance import LpipsDistance
 from eval.metrics.metric import FramePair, Heard, NotComputed
@@ -24,6 +22,7 @@ from eval.metrics.pieces import PIECE, PieceScores
 from eval.metrics.registry import METRICS, check_names, make_metric
 from eval.metrics.similarity import Similarity
 from eval.metrics.sync_stable import SyncStable
+from eval.sets import Moments, frechet_distance
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face
 from latentsync.face.mouth_mask import mouth_mask
@@ -105,31 +104,6 @@ def test_lmd_without_a_mesh_says_what_it_needs() -> None:
     bare = Face(np.zeros((3, 2)), (0, 0, 1, 1))
     with pytest.raises(NotComputed, match="finder=mediapipe"):
         measured(MouthLandmarks(), [pair(n, crop, crop, face=bare, reference_face=bare) for n in range(8)])
-
-
-def test_frechet_distance_equals_the_double_precision_formula() -> None:
-    generator = np.random.default_rng(0)
-    one = generator.normal(size=(300, 24))
-    other = generator.normal(0.3, 1.4, size=(200, 24)) @ generator.normal(size=(24, 24))
-    moments = [Moments(24), Moments(24)]
-    for piece in np.split(one, 6):
-        moments[0].add(piece.astype(np.float32))
-    moments[1].add(other)
-    first, second = np.cov(one.astype(np.float32), rowvar=False), np.cov(other, rowvar=False)
-    np.testing.assert_allclose(moments[1].covariance, second, rtol=1e-9)
-    root = scipy.linalg.sqrtm(first @ second)
-    mean = ((one.mean(0) - other.mean(0)) ** 2).sum()
-    expected = mean + np.trace(first) + np.trace(second) - 2 * np.trace(root).real
-    assert frechet_distance(*moments) == pytest.approx(expected, rel=1e-6)
-    assert frechet_distance(moments[0], moments[0]) == pytest.approx(0, abs=1e-6)
-
-
-def test_frechet_distance_of_fewer_samples_than_dimensions_is_finite_and_right() -> None:
-    features = np.random.default_rng(1).normal(size=(10, 50))
-    one, shifted = Moments(50), Moments(50)
-    one.add(features)
-    shifted.add(features + 2)
-    assert frechet_distance(one, shifted) == pytest.approx(200, rel=1e-6)
 
 
 def test_i3d_reads_both_spellings_of_its_weights(tmp_path: Path) -> None:
