@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.candidate import FPS, SAMPLE_RATE, Candidate, FaceFrame
+from data_prep.candidate import Candidate, FaceFrame
 from data_prep.manifest import Row
-from data_prep.resample import Sound
+from data_prep.resample import SourceSound
 from latentsync import __version__
 from latentsync.data.sample import ClipSample, validate
 from latentsync.errors import UserError
 from latentsync.media.audio import encode_wav
+from latentsync.media.rates import FPS, SAMPLE_RATE
 from latentsync.media.video_writer import encode_clip
 from latentsync.work.files import write_whole
 
@@ -73,13 +74,15 @@ class TrackCutter:
         return Candidate(self.shot, self.track, frames)
 
 
-def frames_with_sound(candidate: Candidate, sound: Sound, offset: int) -> tuple[int, int]:
+def frames_with_sound(candidate: Candidate, sound: SourceSound, offset: int) -> tuple[int, int]:
     """(first, stop) of the candidate's frames that have sound once it is moved by `offset` frames."""
     first = max(candidate.first, offset)
     return first, max(first, min(candidate.stop, sound.num_frames + offset))
 
 
-def write_clip(folder: Path, key: str, candidate: Candidate, sound: Sound, row: Row, settings: ClipSettings) -> Row:
+def write_clip(
+    folder: Path, key: str, candidate: Candidate, sound: SourceSound, row: Row, settings: ClipSettings
+) -> Row:
     """Encode a candidate with its sound moved by the measured offset, less the frames that then have no sound.
 
     Writes `folder`/KEY.mp4 and KEY.wav. Returns the clips_… measurements and "metadata", the clip's KEY.json.

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_prep.av_offset import Score, best_shift
-from data_prep.candidate import FPS
 from latentsync.errors import UserError
 from latentsync.media.mel import log_mel, mel_window
+from latentsync.media.rates import FPS
 from latentsync.weights.parts import load_syncnet
 
 

@@ -15,6 +15,7 @@ from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, canvas_size, crop_with
 from latentsync.face.landmarks import select_largest
 from latentsync.media.frames import read_frames, write_picture
+from latentsync.media.rates import FPS
 
 _LABEL_HEIGHT = 18
 # Of the upright canvas: what a mouth in motion is shown with.
@@ -80,7 +81,7 @@ def _mouths(videos: Sequence[Path], faces: Faces, resolution: int) -> list[list[
     )
     found: list[list[np.ndarray]] = [[] for _ in videos]
     for index, images in enumerate(_together(videos)):
-        face = select_largest(finder.find(images[0], index / 25))
+        face = select_largest(finder.find(images[0], index / FPS))
         if face is None:
             continue
         matrix = aligner.align(images[0], face.landmarks3).matrix

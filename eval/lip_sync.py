@@ -19,14 +19,14 @@ from data_prep.resample import steady_frames
 from eval.contact_sheet import mouths_in_motion
 from eval.lip_sync_pairs import CROSS, RECONSTRUCTION, ClipFolder, Pair, Pairs, clip_pairs, drawn_pairs
 from eval.lip_sync_report import Outcome, Row, table, write_results
-from eval.metrics.metric import FPS, SAMPLE_RATE, Metric
+from eval.metrics.metric import Metric
 from eval.video import Faces, VideoScorer
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
-from latentsync.inference.device import choose_device
-from latentsync.inference.request import check_settings
+from latentsync.inference.options import check_settings
 from latentsync.media.audio import load_audio
 from latentsync.media.frames import write_picture
+from latentsync.media.rates import FPS, SAMPLE_RATE
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
 from latentsync.work.files import write_whole
@@ -210,6 +210,8 @@ def _plan(config: DictConfig, seeds: list[int]) -> Plan:
     unknown = [protocol for protocol in config.protocols if protocol not in (CROSS, RECONSTRUCTION)]
     if unknown or not config.protocols:
         raise UserError(f"protocols={list(config.protocols)}: give {CROSS}, {RECONSTRUCTION} or both")
+    from latentsync.inference.pipeline import choose_device  # takes seconds to import
+
     device = str(choose_device(config.device))
     metrics: dict[str, dict[str, Any]] = {name: {} for name in REAL_METRICS}
     for net in ("alex", "vgg"):
@@ -224,7 +226,7 @@ def _plan(config: DictConfig, seeds: list[int]) -> Plan:
 def _pairs(config: DictConfig, folder: Path, resolution: int) -> Pairs:
     if config.clips is None:
         return drawn_pairs(folder / "sources", config.num_identities, config.seconds, resolution, config.seed)
-    from latentsync.inference.face_file import open_face_finder
+    from latentsync.face.face_file import open_face_finder
 
     finder, tracks = open_face_finder(), Path(config.tracks)
     names = None if config.names is None else Path(config.names).read_text(encoding="utf-8").split()

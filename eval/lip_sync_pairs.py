@@ -16,6 +16,7 @@ from latentsync.errors import UserError
 from latentsync.face.landmarks import FaceFinder
 from latentsync.media.audio import load_audio
 from latentsync.media.probe import probe_video
+from latentsync.media.rates import SAMPLES_PER_FRAME
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
 from latentsync.work.files import write_whole
 
@@ -127,7 +128,7 @@ def why_unheard(path: Path) -> str | None:
     if not probe_video(path).has_audio:
         return "no sound"
     wave = load_audio(path)
-    frames = wave[: len(wave) // 640 * 640].reshape(-1, 640)
+    frames = wave[: len(wave) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME)
     loudest = np.sqrt(np.square(frames, dtype=np.float64).mean(axis=1)).max(initial=0.0)
     return "its sound is silent" if loudest < 10 ** (_SILENT_DBFS / 20) else None
 

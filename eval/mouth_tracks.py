@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.candidate import FPS
 from data_prep.resample import steady_frames
 from latentsync.face.landmarks import FaceFinder, large_enough, select_largest
+from latentsync.media.rates import FPS
 from latentsync.work.files import write_whole
 
 # MediaPipe's face mesh: middles of the inner lips, inner corners of the mouth, forehead and chin.

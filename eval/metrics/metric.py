@@ -10,8 +10,6 @@ import numpy as np
 from eval.mouth_tracks import MouthTrack
 from latentsync.face.landmarks import Face
 
-FPS = 25
-SAMPLE_RATE = 16000
 Values = dict[str, float]
 
 

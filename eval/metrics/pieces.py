@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from eval.metrics.metric import FPS, SAMPLE_RATE, FramePair, Heard, NotComputed
+from eval.metrics.metric import FramePair, Heard, NotComputed
 from latentsync.errors import UserError
+from latentsync.media.rates import FPS, SAMPLE_RATE
 
 PIECE = 10 * FPS
 SHORTEST = 40  # frames: 15 for the shifts and a window or two

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.metric import FPS, SAMPLE_RATE, Definition, FramePair, Heard, NotComputed
+from eval.metrics.metric import Definition, FramePair, Heard, NotComputed
 from eval.metrics.mouth_landmarks import mesh
 from eval.mouth_tracks import mouth_size
 from latentsync.errors import UserError
+from latentsync.media.rates import FPS, SAMPLE_RATE
 
 
 class SilenceLeak:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.inference.plan import FPS
 from latentsync.media.audio import decoded_chunks
 from latentsync.media.audio_streams import Track
-from latentsync.models.audio_encoder import SAMPLE_RATE, AudioEncoder
+from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.models.audio_encoder import AudioEncoder
 
 _STEPS_PER_FRAME = 2  # 50 feature vectors a second for 25 frames
 _CONTEXT_FRAMES = 3  # a frame looks 4 steps back and 5 ahead: less than 3 frames each way

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.inference.plan import FPS
 from latentsync.media.frames import read_image
 from latentsync.media.picture import Picture, still_picture
 from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import is_image
+from latentsync.media.rates import FPS
 
 # Playing backwards decodes a stretch of the video and holds this much of it.
 _REVERSE_BYTES = 128 * 2**20
@@ -52,10 +52,14 @@ def source_frames(
 ) -> Iterator[SourceFrame]:
     """Frames of a picture (25 a second) or a video (with its own time stamps) for `seconds` of sound; at least one.
 
-    A frame belongs to the sound if more than half of it does. longer_audio: what follows the video's last frame:
-    "pingpong" (see `plan.ping_pong_index`), "loop", "hold", or "stop": nothing. shorter_audio: "cut", or "keep" the
-    rest of the video, which does not speak. Memory: one picture; while playing backwards at most about `reverse_bytes`
-    (16 pictures at least). Raises UserError, when iterated, for what cannot be read (see `PictureReader`).
+    A frame belongs to the sound if more than half of it does. Memory: one picture; while playing backwards about
+    `reverse_bytes` at most (but 16 pictures at least).
+
+    longer_audio: what follows the video's last frame: "pingpong" (back, then forth again; as published, the frames at
+        the ends twice), "loop", "hold", or "stop": nothing.
+    shorter_audio: "cut", or "keep" the rest of the video, which does not speak.
+
+    Raises UserError, when iterated, for what cannot be read (see `PictureReader`).
     """
     if is_image(path):
         yield from _still(read_image(path), seconds)

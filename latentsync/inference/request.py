@@ -8,15 +8,15 @@ from typing import Any
 
 from latentsync.errors import UserError
 from latentsync.inference.options import LipSyncOptions, check_settings
-from latentsync.inference.plan import FPS, frames_of_audio
+from latentsync.inference.windows import frames_of_audio
 from latentsync.media.audio import SoundSurvey, check_length, survey_sound
 from latentsync.media.audio_streams import Track
 from latentsync.media.frames import read_image
 from latentsync.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, probe_video
+from latentsync.media.rates import FPS, SAMPLE_RATE
 
 __all__ = ["LipSyncRequest", "check_output", "check_request", "check_settings"]
 
-SAMPLE_RATE = 16000
 OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 
 
@@ -25,8 +25,8 @@ class LipSyncRequest:
     """A job that can be run.
 
     input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
-    num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: about how many
-    frames it will have (a video of varying rate has its own mind). options: with the seed drawn.
+    num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: how many frames
+    it will have, roughly for a video of varying rate. options: with the seed drawn.
     """
 
     input: Path

@@ -22,7 +22,7 @@ from latentsync.media.audio_track import AudioTrack, Sound, file_sound, wave_sou
 from latentsync.media.color import YuvMaker
 from latentsync.media.copy_trial import why_not_copied
 from latentsync.media.picture import VideoLook, even
-from latentsync.media.video_encoder import add_video_stream
+from latentsync.media.video_stream import add_video_stream
 from latentsync.work.files import hidden_name
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}

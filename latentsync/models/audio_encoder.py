@@ -11,8 +11,8 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from latentsync.errors import UserError
+from latentsync.media.rates import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 STEPS_PER_SECOND = 50  # one hidden vector for 20 ms
 MEL_PER_SECOND = 100
 PIECE_SECONDS = 30  # what Whisper's positions span

@@ -213,7 +213,7 @@ def test_sounds_of_another_folder_drive_in_turn_and_tracks_are_measured_once(tmp
 
 def test_real_clips_true_frames_follow_the_unchanged_input_leaks_and_blur_is_not_sharp(shared, tmp_path):
     pytest.importorskip("mediapipe")
-    from latentsync.inference.face_file import open_face_finder
+    from latentsync.face.face_file import open_face_finder
 
     try:
         finder = open_face_finder()

@@ -1,10 +1,8 @@
-"""The model's clock against the output's, and the order in which a short video is played."""
-
-from itertools import pairwise
+"""The model's clock against the output's, and windows that are always full."""
 
 import pytest
 
-from latentsync.inference.plan import frames_of_audio, model_frame, model_frames_before, pad_to, ping_pong_index
+from latentsync.inference.windows import frames_of_audio, model_frame, model_frames_before, pad_to
 
 
 def test_padding_repeats_the_last_item_and_keeps_the_rest() -> None:
@@ -20,15 +18,6 @@ def test_frames_of_audio_are_within_half_a_frame_of_its_length() -> None:
         seconds = samples / 16000
         assert abs(frames_of_audio(seconds) / 25 - seconds) <= 0.02 + 1e-9
     assert frames_of_audio(0.001) == 1
-
-
-def test_ping_pong_turns_at_both_ends_without_a_jump() -> None:
-    assert [ping_pong_index(k, 3) for k in range(10)] == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
-    assert {ping_pong_index(k, 1) for k in range(5)} == {0}
-    for length in range(1, 9):
-        indices = [ping_pong_index(k, length) for k in range(50)]
-        assert all(abs(a - b) <= 1 for a, b in pairwise(indices))
-        assert set(indices) == set(range(length))
 
 
 def test_at_25_frames_a_second_both_clocks_are_one() -> None:

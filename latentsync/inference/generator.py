@@ -15,7 +15,7 @@ from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.diffusion.scheduler_names import DDIM
 from latentsync.diffusion.schedulers import make_scheduler
 from latentsync.errors import UserError
-from latentsync.inference.plan import pad_to
+from latentsync.inference.windows import pad_to
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
 

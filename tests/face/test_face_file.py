@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentsync.errors import UserError
-from latentsync.inference.face_file import FacesFromFile, open_face_finder
+from latentsync.face.face_file import FacesFromFile, open_face_finder
 
 POINTS = np.array([[40.0, 40.0], [80.0, 40.0], [60.0, 60.0]])
 IMAGE = np.zeros((120, 120, 3), np.uint8)

@@ -1,10 +1,41 @@
-"""Which faces go through the network together: runs of one person's successive frames, cut into windows."""
+"""The model's clock and its windows: a person's successive frames at 25 a second, cut to what it sees at once."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from latentsync.face.alignment import AlignedFace
+from latentsync.media.rates import FPS
+
+# Time stamps are rounded in files, to 1 ms in Matroska: a frame this little late still counts as in time.
+_TIME_TOLERANCE = 1.5e-3
+
+T = TypeVar("T")
+
+
+def frames_of_audio(seconds: float, fps: float = FPS) -> int:
+    """How many frames accompany that much sound: the nearest whole number, at least 1."""
+    return max(1, round(seconds * fps))
+
+
+def model_frame(time: float) -> int:
+    """The model's frame nearest to an output frame at `time` seconds; the later one of two."""
+    return math.floor(time * FPS + 0.5)
+
+
+def model_frames_before(time: float) -> int:
+    """How many of the model's frames, at k / 25 s, come before an output frame at `time`: they show an earlier one."""
+    return max(0, math.ceil((time - _TIME_TOLERANCE) * FPS))
+
+
+def pad_to(items: Sequence[T], length: int) -> list[T]:
+    """Repeat the last item until there are `length`: the network sees whole windows only. Raises ValueError on none."""
+    if not 0 < len(items) <= length:
+        raise ValueError(f"1 to {length} items can be padded to {length}, not {len(items)}")
+    return [*items, *[items[-1]] * (length - len(items))]
 
 
 @dataclass(frozen=True)
@@ -23,7 +54,7 @@ class FaceWindow:
     shared: int
 
 
-class Windowing:
+class WindowCutter:
     """Cuts the faces of one job into windows.
 
     size: most frames in a window. overlap: frames that neighbouring windows of a run share, fewer than `size`.

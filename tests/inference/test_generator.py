@@ -10,7 +10,7 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.face.mouth_mask import mouth_mask
-from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
+from latentsync.inference.generator import WindowGenerator, WindowInput, posterior_generator
 
 SIDE = 64
 
