@@ -152,7 +152,8 @@ def _generated(config: DictConfig, output: Path) -> tuple[Path, Path, dict[str, 
     told = {"weights": str(config.weights), "shards": str(config.shards), "clips": len(keys)}
     told["generation"] = {**options, "precision": str(config.precision)}
     check_same(output, {**told, "protocol": config.protocol})
-    generate(pipeline, pairs, output / "sources", output / "generated", options)
+    tracks = output / "work" / "tracks" if "mouth_track" in config.metrics else None
+    generate(pipeline, pairs, output / "sources", output / "generated", options, tracks)
     return output / "generated", output / "sources", told | {"frames a second": "of the source; scored at 25"}, pairs
 
 
