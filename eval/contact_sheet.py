@@ -14,8 +14,9 @@ from eval.video import Faces
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, canvas_size, crop_with
 from latentsync.face.landmarks import select_largest
-from latentsync.media.frames import read_frames, write_picture
+from latentsync.media.frames import read_frames
 from latentsync.media.rates import FPS
+from latentsync.media.stills import write_picture
 
 _LABEL_HEIGHT = 18
 # Of the upright canvas: what a mouth in motion is shown with.

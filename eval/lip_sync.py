@@ -25,8 +25,8 @@ from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference.options import check_settings
 from latentsync.media.audio import load_audio
-from latentsync.media.frames import write_picture
 from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
 from latentsync.work.files import write_whole

@@ -16,7 +16,7 @@ from latentsync.face.tracking import FaceTracker, TrackedFace, is_frontal
 from latentsync.inference.frame_source import SourceFrame
 from latentsync.inference.options import ALL, LARGEST, LipSyncOptions
 from latentsync.media.cuts import CutDetector
-from latentsync.media.frames import read_image
+from latentsync.media.stills import read_image
 
 _RECORD = struct.Struct("<i?6d")
 _ALIKE = 0.5  # see `face.likeness`: what the same person reaches and others do not

@@ -1,5 +1,6 @@
 """Lip sync from the first frame to the last: read, align, generate in windows, paste back, write — as a stream."""
 
+import logging
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,8 @@ from latentsync.inference.compositor import Compositor
 from latentsync.inference.face_track import FaceChoice, FaceTrack
 from latentsync.inference.frame_source import source_frames
 from latentsync.inference.generator import WindowGenerator
-from latentsync.inference.options import LipSyncOptions
+from latentsync.inference.options import SDR, LipSyncOptions
+from latentsync.inference.picture_notes import deinterlaces, stores_alpha
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
 from latentsync.media.video_writer import VideoWriter
@@ -26,6 +28,7 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.work.prefetch import prefetched
 from latentsync.work.progress import Progress
 
+_log = logging.getLogger(__name__)
 _PRECISIONS = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}
 _FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
@@ -137,7 +140,12 @@ class LipSyncPipeline:
             options.longer_audio,
             options.shorter_audio,
             options.keep_readable,
+            deinterlace=deinterlaces(options),
+            sdr=options.color == SDR,
+            keep_alpha=stores_alpha(options, request.output),
         )
+        for note in request.notes:
+            _log.warning(note)
         first = next(frames)  # nothing is begun for a file that cannot be read
         look = first.picture.look
         track = FaceTrack(self.face_finder, self.resolution, FaceChoice(options, self.face_finder))

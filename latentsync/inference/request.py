@@ -8,12 +8,14 @@ from typing import Any
 
 from latentsync.errors import UserError
 from latentsync.inference.options import LipSyncOptions, check_settings
+from latentsync.inference.picture_notes import check_codec, picture_notes
 from latentsync.inference.windows import frames_of_audio
 from latentsync.media.audio import SoundSurvey, check_length, survey_sound
 from latentsync.media.audio_streams import Track
-from latentsync.media.frames import read_image
 from latentsync.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, probe_video
 from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.media.stills import AnimationReader, is_animated, read_image
+from latentsync.media.traits import picture_traits
 
 __all__ = ["LipSyncRequest", "check_output", "check_request", "check_settings"]
 
@@ -26,7 +28,8 @@ class LipSyncRequest:
 
     input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
     num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: how many frames
-    it will have, roughly for a video of varying rate. options: with the seed drawn.
+    it will have, roughly for a video of varying rate. options: with the seed drawn. notes: lines on what of the
+    pictures is not kept.
     """
 
     input: Path
@@ -38,6 +41,7 @@ class LipSyncRequest:
     num_samples: int
     num_frames: int
     seamless: bool | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -76,6 +80,7 @@ def check_request(
     audio = input if audio is None else Path(audio)
     sound = _survey(audio, options.audio_track)
     check_output(output, input, audio)
+    check_codec(options.codec, output)
     if options.report is not None:
         _check_report(Path(options.report), input, audio, output)
     if options.face_picture is not None and not options.face_picture.is_file():
@@ -90,6 +95,7 @@ def check_request(
         num_samples=sound.num_samples,
         num_frames=_count_frames(look, sound.num_samples / SAMPLE_RATE, options),
         seamless=sound.seamless,
+        notes=picture_notes(input, picture_traits(input, options.keep_readable), options, output),
     )
 
 
@@ -131,6 +137,9 @@ def _look_at(path: Path, keep_readable: bool) -> _Look:
         raise UserError(f"input '{path}': '{path.suffix}' is not a known kind of picture or video; use one of {known}")
     if is_image(path):
         height, width = read_image(path).shape[:2]
+        if is_animated(path):
+            durations = AnimationReader(path).durations
+            return _Look(width, height, False, 1000 * len(durations) / sum(durations), sum(durations) / 1000)
         return _Look(width, height, False, FPS, None)
     info = probe_video(path, keep_readable)
     return _Look(info.width, info.height, info.has_audio, float(info.fps), info.duration)

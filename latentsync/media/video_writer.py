@@ -21,11 +21,11 @@ from latentsync.media.audio_streams import Track
 from latentsync.media.audio_track import AudioTrack, Sound, file_sound, wave_sound
 from latentsync.media.color import YuvMaker
 from latentsync.media.copy_trial import why_not_copied
-from latentsync.media.picture import VideoLook, even
-from latentsync.media.video_stream import add_video_stream
+from latentsync.media.frame_fitter import FrameFitter
+from latentsync.media.picture import VideoLook
+from latentsync.media.video_stream import CONTAINERS, add_video_stream
 from latentsync.work.files import hidden_name
 
-_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
 _AUDIO_LEAD_SECONDS = 0.5
 # What another folder, or more room, would mend; everything else is the encoder's or the container's refusal.
@@ -40,10 +40,10 @@ class VideoWriter:
     """Write pictures, one at a time, to a video file with sound; a context manager.
 
     path: .mp4, .m4v, .mov or .mkv in a folder that exists. width, height: of the pictures, in pixels, as stored.
-    fps: frames a second. codec: "h264" or "hevc"; crf: 0 = lossless, larger is smaller; preset: the encoder's name of
-    a speed; gop: most frames between key frames, None for the encoder's own choice. look: pixel format, colour tags,
-    rotation and time base of what `write_frame` is given; None: yuv420p, BT.709, 1 / fps (odd sizes grow by one
-    repeated column or row), as `write` needs it.
+    fps: frames a second. codec: "h264", "hevc", "prores", "vp9" or "av1"; crf: 0 = lossless, larger is smaller; preset:
+    x264's name of a speed; gop: most frames between key frames, None for the encoder's own choice. look: pixel format,
+    colour tags, rotation and time base of what `write_frame` is given; None: yuv420p, BT.709, 1 / fps, as `write` needs
+    it. Odd sizes grow by one repeated column or row where the codec asks for it.
     Sound, at most one of: audio = (float32 (N,) mono in [-1, 1], rate in Hz), or audio_from = a file whose sound
     (audio_track: a number or language, None: its default track) is stored as it is where the container takes it and
     it has no gaps, else as AAC at its own rate and channels, with silence in the gaps; it keeps its language tag.
@@ -77,11 +77,12 @@ class VideoWriter:
         self.width, self.height = width, height
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.num_frames, self.seconds = 0, 0.0
-        self.look = look or VideoLook(width + width % 2, height + height % 2, time_base=1 / self.fps, rate=self.fps)
+        self.look = look or VideoLook(width, height, time_base=1 / self.fps, rate=self.fps)
         self._encoding = (codec, crf, preset, gop)
         self._audio_seconds, self._audio_from, self._audio_track = audio_seconds, audio_from, audio_track
         self._check_target()
-        self._kind = _CONTAINERS[self.path.suffix.lower()]
+        self._kind = CONTAINERS[self.path.suffix.lower()]
+        self._fit = FrameFitter(self.look, codec, self._kind)
         self._sound: Sound | None = None  # what is encoded; without it, the track of `audio_from` is copied
         if audio is not None:
             self._sound = wave_sound(*audio)
@@ -94,8 +95,8 @@ class VideoWriter:
         self._track: AudioTrack | CopiedTrack | None = None
 
     def _check_target(self) -> None:
-        if self.path.suffix.lower() not in _CONTAINERS:
-            known = ", ".join(_CONTAINERS)
+        if self.path.suffix.lower() not in CONTAINERS:
+            known = ", ".join(CONTAINERS)
             raise UserError(f"output '{self.path}': cannot write '{self.path.suffix}' files; use one of {known}")
         if not self.path.parent.is_dir():
             raise UserError(f"output '{self.path}': folder '{self.path.parent}' does not exist; create it first")
@@ -124,7 +125,7 @@ class VideoWriter:
         """Append one frame, (height, width, 3) uint8 RGB, one 1 / fps after the one before it."""
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame must be ({self.height}, {self.width}, 3) uint8, not {frame.shape} {frame.dtype}")
-        self.write_frame(self._yuv(even(frame)), self.num_frames, 1)
+        self.write_frame(self._yuv(frame), self.num_frames, 1)
 
     def write_frame(self, frame: VideoFrame, pts: int, duration: int) -> None:
         """Append planes as `look` describes them, shown from `pts` for `duration`, in units of `look.time_base`."""
@@ -132,7 +133,7 @@ class VideoWriter:
             raise RuntimeError("VideoWriter.write outside its `with` block")
         frame.pts, frame.time_base, frame.duration = pts, self.look.time_base, duration
         with self._writing():
-            self._container.mux(self._stream.encode(frame))
+            self._container.mux(self._stream.encode(self._fit(frame)))
             self.num_frames += 1
             self.seconds = float((pts + duration) * self.look.time_base)
             if self._track is None:
@@ -214,13 +215,14 @@ def encode_clip(frames: Iterable[np.ndarray], fps: Fraction | float | int = 25, 
         for index, frame in enumerate(frames):
             if stream is None:
                 shape = frame.shape
-                look = VideoLook(shape[1] + shape[1] % 2, shape[0] + shape[0] % 2, time_base=1 / rate, rate=rate)
+                look = VideoLook(shape[1], shape[0], time_base=1 / rate, rate=rate)
                 stream = add_video_stream(container, look, crf=crf, gop=gop, options=options)
+                fit = FrameFitter(look, "h264")
             if frame.shape != shape or frame.dtype != np.uint8:
                 raise ValueError(f"frame {index} must be {shape} uint8, not {frame.shape} {frame.dtype}")
-            picture = yuv(even(frame))
+            picture = yuv(frame)
             picture.pts, picture.time_base = index, 1 / rate
-            container.mux(stream.encode(picture))
+            container.mux(stream.encode(fit(picture)))
         if stream is None:
             raise ValueError("a clip needs at least one frame")
         container.mux(stream.encode(None))

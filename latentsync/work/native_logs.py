@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def held_back_stderr() -> Iterator[None]:
     """Hold back what native code writes to the process's stderr; show it only if the block raises.
 
-    mediapipe and TensorFlow Lite warn straight to file descriptor 2 at each start, and heed no setting.
+    mediapipe, TensorFlow Lite and SVT-AV1 write straight to file descriptor 2 at each start, and heed no setting.
     """
     try:
         sys.stderr.flush()
