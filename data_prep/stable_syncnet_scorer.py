@@ -12,7 +12,7 @@ from data_prep.av_offset import Score, best_shift
 from latentsync.errors import UserError
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.media.rates import FPS
-from latentsync.weights.parts import load_syncnet
+from latentsync.weights.syncnet import load_syncnet
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from eval.lip_sync_report import by_kind, write_results
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.training.lipsync import LipSyncModule
-from latentsync.weights.parts import load_audio_encoder
+from latentsync.weights.whisper import load_audio_encoder
 
 
 class SyntheticHeads:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latentsync.errors import UserError
 from latentsync.media.rates import FPS, SAMPLE_RATE
-from latentsync.weights.load import load_state, load_strict, state_of
+from latentsync.models.weight_files import load_state, load_strict, state_of
 from latentsync.weights.registry import known, place
 
 CROP = 224  # pixels, height and width of a face crop

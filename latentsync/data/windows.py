@@ -119,7 +119,7 @@ class ClipWindows:
 
     def _load_encoder(self, folder: str | Path) -> "AudioEncoder":
         if self._encoder is None:
-            from latentsync.weights.parts import load_audio_encoder  # transformers takes seconds to import
+            from latentsync.weights.whisper import load_audio_encoder  # transformers takes seconds to import
 
             self._encoder = load_audio_encoder(folder).eval().requires_grad_(False)
         return self._encoder

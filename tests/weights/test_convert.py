@@ -1,5 +1,6 @@
-"""Out and back: every round trip is bit-exact, and files say what they are made for."""
+"""Out and back: every round trip is bit-exact, files say what they are made for, and everybody may read them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.weight_files import WEIGHTS_NAME, load_state, safetensors_metadata
 from latentsync.weights.bundle import load_unet
-from latentsync.weights.export import WEIGHTS_NAME, export, export_module
-from latentsync.weights.load import load_state, safetensors_metadata
+from latentsync.weights.convert import convert, export
 
 
 def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
@@ -26,7 +27,8 @@ def unet(manifest: dict[str, Any], golden_state: Any) -> UNet3DConditionModel:
 
 def test_unet_to_published_file_to_folder_and_back_is_bit_exact(unet: UNet3DConditionModel, tmp_path: Path) -> None:
     state = dict(unet.state_dict())
-    export_module(unet, tmp_path / "unet.pt", global_step=42)
+    torch.save({"state_dict": state, "global_step": 42}, tmp_path / "source.pt")
+    export(tmp_path / "source.pt", tmp_path / "unet.pt")
     published = load_state(tmp_path / "unet.pt")
     assert set(published) == {"state_dict", "global_step"}
     assert published["global_step"] == 42
@@ -42,10 +44,11 @@ def test_unet_to_published_file_to_folder_and_back_is_bit_exact(unet: UNet3DCond
 def test_exported_folder_loads_as_our_unet_and_says_what_it_is_made_for(
     unet: UNet3DConditionModel, tmp_path: Path
 ) -> None:
-    export_module(unet, tmp_path / "unet", global_step=7)
-    loaded, config = load_unet(tmp_path / "unet")
+    unet.save_pretrained(tmp_path / "ours")
+    export(tmp_path / "ours", tmp_path / "unet")
+    loaded = load_unet(tmp_path / "unet")
     assert same(dict(loaded.state_dict()), dict(unet.state_dict()))
-    assert config["resolution"] == loaded.config["resolution"] == 128
+    assert loaded.config["resolution"] == 128
     metadata = safetensors_metadata(tmp_path / "unet" / WEIGHTS_NAME)
     assert (metadata["resolution"], metadata["audio_width"], metadata["temporal_layers"]) == ("128", "48", "all")
     assert same(dict(UNet3DConditionModel.from_pretrained(tmp_path / "unet").state_dict()), dict(unet.state_dict()))
@@ -75,6 +78,26 @@ def test_nothing_is_overwritten_and_other_weights_are_refused(unet: UNet3DCondit
         export(tmp_path / "vgg.pt", tmp_path / "there.pt")
     with pytest.raises(UserError, match="published format"):
         export(tmp_path / "vgg.pt", tmp_path / "out.pt")
-    with pytest.raises(UserError, match="no published format"):
-        export_module(torch.nn.Linear(2, 2), tmp_path / "linear.pt")
+    with pytest.raises(UserError, match="only our U-Net and SyncNet"):
+        export(tmp_path / "vgg.pt", tmp_path / "folder")
     assert {path.name for path in tmp_path.iterdir()} == {"there.pt", "vgg.pt"}
+
+
+def test_weights_of_a_file_without_temporal_layers_go_out_and_come_in_under_1_0s_names(
+    golden_state: Any, tmp_path: Path
+) -> None:
+    state = golden_state("unet_spatial")
+    torch.save({"state_dict": state, "global_step": 3}, tmp_path / "unet.pt")
+    export(tmp_path / "unet.pt", tmp_path / "v1.pt", version="1.0")
+    assert any("audio_cross_attn.norm.weight" in key for key in load_state(tmp_path / "v1.pt")["state_dict"])
+    export(tmp_path / "v1.pt", tmp_path / "back.pt")
+    assert same(load_state(tmp_path / "back.pt")["state_dict"], state)
+
+
+def test_files_have_the_umasks_mode(goldens: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        convert(goldens / "whisper_openai_format.pt", tmp_path / "whisper")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "whisper").iterdir()} == {0o640}

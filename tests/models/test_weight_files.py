@@ -12,8 +12,14 @@ import torch
 from torch import nn
 
 from latentsync.errors import UserError
-from latentsync.weights.export import save_safetensors
-from latentsync.weights.load import folder_weights, load_state, load_strict, preferred, state_of
+from latentsync.models.weight_files import (
+    folder_weights,
+    load_state,
+    load_strict,
+    preferred,
+    save_safetensors,
+    state_of,
+)
 
 
 class Touch:

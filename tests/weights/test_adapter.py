@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from latentsync.errors import UserError
-from latentsync.weights.identify import identify, part_of
-from latentsync.weights.load import load_state
+from latentsync.models.weight_files import load_state
+from latentsync.weights.adapter import describes_network, read, recognise
 
 
 @pytest.mark.parametrize(
@@ -26,12 +25,12 @@ from latentsync.weights.load import load_state
     ],
 )
 def test_full_size_tables_are_recognised(table: str, kind: str, parameters: int, key_table: Any) -> None:
-    identity = identify(key_table(table))
+    identity = recognise(key_table(table))
     assert (identity.kind, identity.parameters) == (kind, parameters)
 
 
 def test_published_unet_file_names_its_experiment_and_steps(key_table: Any) -> None:
-    notes = " ".join(identify({"state_dict": key_table("unet_stage2_state_dict"), "global_step": 12000}).notes)
+    notes = " ".join(recognise({"state_dict": key_table("unet_stage2_state_dict"), "global_step": 12000}).notes)
     for words in ("12,000 steps", "experiment=stage2 or stage2_512", "audio width 384", "not told by shapes"):
         assert words in notes
 
@@ -45,14 +44,22 @@ def test_published_unet_file_names_its_experiment_and_steps(key_table: Any) -> N
     ],
 )
 def test_real_files_are_recognised(file: str, kind: str, shared: Path) -> None:
-    assert identify(load_state(shared / "assets" / "weights" / file)).kind == kind
+    assert recognise(load_state(shared / "assets" / "weights" / file)).kind == kind
 
 
 def test_checkpoint_parts_are_told(golden_state: Any) -> None:
     state = {f"unet.{key}": value for key, value in golden_state("unet_spatial").items()}
-    identity = identify({"pytorch-lightning_version": "2.6", "state_dict": state, "global_step": 5})
-    assert identity.kind == "checkpoint"
-    assert "conv_in.weight" in identity.state
-    with pytest.raises(UserError, match="its parts are unet"):
-        part_of(state, "syncnet")
-    assert identify({"weight": torch.zeros(2)}).kind == "unknown"
+    content = {"pytorch-lightning_version": "2.6", "state_dict": state, "global_step": 5}
+    weights = recognise({**content, "unet_config": {"resolution": 128}})
+    assert (weights.kind, weights.global_step, weights.config()["resolution"]) == ("unet", 5, 128)
+    assert "conv_in.weight" in weights.state
+    assert "parts: unet" in weights.notes[0]
+    assert recognise({**content, "state_dict": {"some.weight": torch.zeros(2)}}).kind == "unknown"
+    assert recognise({"weight": torch.zeros(2)}).kind == "unknown"
+
+
+def test_hub_snapshots_config_json_is_no_networks(golden_state: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"library_name": "diffusers"}\n')
+    assert not describes_network(tmp_path)
+    torch.save({"conv_in.weight": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.bin")
+    assert read(tmp_path).told == {}

@@ -1,6 +1,8 @@
-"""Load weights safely (no file runs code) and strictly (every missing, unexpected or misshapen key is named)."""
+"""Files of a network: read safely (no file runs code), loaded strictly (every missing, unexpected or misshapen key is
+named), written with a checksum."""
 
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -8,14 +10,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole, written_whole
 
 NAMED = 3  # so many keys of each kind are named in a message; the rest are counted
-CHECKSUM = "crc32"  # metadata key: the checksum of all tensors, written by `export.save_safetensors`
+CHECKSUM = "crc32"  # metadata key: the checksum of all tensors, written by `save_safetensors`
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"  # as diffusers names it, so that from_pretrained finds it
 
 
 def load_state(path: Path | str) -> dict[str, Any]:
@@ -182,3 +187,29 @@ def folder_config(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
+
+
+def save_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file with `metadata` and a checksum of all tensors, which `load_state` compares."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    told = {"format": "pt", **metadata, CHECKSUM: checksum(tensors)}
+    with written_whole(path) as staged:
+        safetensors.torch.save_file(tensors, staged, told)
+        readable(staged)
+
+
+def save_folder(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, metadata: Mapping[str, str]
+) -> None:
+    """`config.json` and safetensors, the layout of diffusers' `save_pretrained`."""
+    save_safetensors(state, folder / WEIGHTS_NAME, metadata)
+    write_whole(folder / "config.json", json.dumps(dict(config), indent=2, sort_keys=True) + "\n")
+
+
+def readable(path: Path) -> None:
+    """Give a file, or the files of a folder, the umask's mode; safetensors makes files for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in path.iterdir() if path.is_dir() else [path]:
+        if file.is_file():
+            file.chmod(0o666 & ~umask)
