@@ -144,12 +144,20 @@ def _generated(config: DictConfig, output: Path) -> tuple[Path, Path, dict[str, 
     from latentsync.inference.pipeline import LipSyncPipeline
 
     shards = ShardSet(config.shards)
-    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision)
+    parts = {"autoencoder": config.autoencoder, "audio_encoder": config.audio_encoder}
+    pipeline = LipSyncPipeline.from_pretrained(
+        config.weights, config.device, config.precision, resolution=config.weights_resolution, **parts
+    )
     keys = unpack(shards, output / "sources", config.num_clips)
     pairs = pairing(keys, config.protocol, config.seed)
     write_whole(output / "pairing.json", (json.dumps(pairs, indent=1) + "\n").encode())
     options = {name: config[name] for name in ("guidance_scale", "num_inference_steps", "scheduler", "seed")}
-    told = {"weights": str(config.weights), "shards": str(config.shards), "clips": len(keys)}
+    told = {
+        "weights": str(config.weights),
+        **{part: given for part, given in parts.items() if given},
+        "shards": str(config.shards),
+        "clips": len(keys),
+    }
     told["generation"] = {**options, "precision": str(config.precision)}
     check_same(output, {**told, "protocol": config.protocol})
     tracks = output / "work" / "tracks" if "mouth_track" in config.metrics else None

@@ -258,7 +258,8 @@ def run(config: DictConfig) -> None:
     from latentsync.inference.pipeline import LipSyncPipeline  # here, so that a mistake is answered at once
 
     faces = GivenFaces([]) if config.clips is None else "mediapipe"
-    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, faces)
+    parts = (config.autoencoder, config.audio_encoder, config.resolution)
+    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, faces, *parts)
     pairs = _pairs(config, folder, pipeline.resolution)
     outcome = measure(pipeline, pairs, plan, folder)
     write_results(outcome, plan.told, folder)

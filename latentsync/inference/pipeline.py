@@ -89,18 +89,21 @@ class LipSyncPipeline:
         dtype: torch.dtype | str | int = torch.float32,
         faces: FaceFinder | str | Path = MEDIAPIPE,
         autoencoder: str | Path | None = None,
+        audio_encoder: str | Path | None = None,
+        resolution: int | None = None,
     ) -> "LipSyncPipeline":
-        """Load a set of weights by name or path (see `latentsync.weights`).
+        """Load a model by name or path, with the parts that it names; see `weights.bundle.load_bundle`.
 
         device: "cpu", "cuda", "cuda:1", …, or "auto". dtype: or a precision, 32, 16 or "bf16". faces: a finder,
-        "mediapipe", or the path of a landmarks JSON. autoencoder: folder of another VAE, e.g. TAESD for previews.
+        "mediapipe", or the path of a landmarks JSON. autoencoder, audio_encoder: others than the model's own (e.g.
+        TAESD for previews). resolution: in pixels, where the weights do not tell.
         Raises UserError for unknown or unfitting weights, and a device that is not there.
         """
         from latentsync.weights.bundle import load_bundle
 
         where, kind = choose_device(device), choose_dtype(dtype)
         finder = open_face_finder(faces) if isinstance(faces, (str, Path)) else faces
-        bundle = load_bundle(weights, where, kind, autoencoder=autoencoder)
+        bundle = load_bundle(weights, where, kind, resolution, autoencoder, audio_encoder)
         return cls(
             unet=bundle.unet,
             autoencoder=bundle.autoencoder,
@@ -110,6 +113,7 @@ class LipSyncPipeline:
             num_frames=bundle.num_frames,
             device=where,
             dtype=kind,
+            schedule=bundle.schedule,
         )
 
     def __call__(

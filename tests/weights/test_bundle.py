@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.weight_files import fingerprint
 from latentsync.weights.adapter import read
 from latentsync.weights.bundle import load_bundle, load_unet
-from latentsync.weights.companions import fingerprint
 
 
 @pytest.fixture(scope="module")
