@@ -9,12 +9,11 @@ import numpy as np
 from omegaconf import DictConfig
 
 from configs.compose import command
-from data_prep.resample import steady_frames
 from eval.video import Faces
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, canvas_size, crop_with
 from latentsync.face.landmarks import select_largest
-from latentsync.media.frames import read_frames
+from latentsync.media.frames import read_frames, read_frames_at
 from latentsync.media.rates import FPS
 from latentsync.media.stills import write_picture
 
@@ -93,7 +92,7 @@ def _mouths(videos: Sequence[Path], faces: Faces, resolution: int) -> list[list[
 
 
 def _together(videos: Sequence[Path]) -> Iterator[list[np.ndarray]]:
-    for frames in zip(*(steady_frames(video) for video in videos)):
+    for frames in zip(*(read_frames_at(video) for video in videos)):
         yield [frame.image for frame in frames]
 
 

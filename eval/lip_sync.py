@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from configs.compose import command
-from data_prep.resample import steady_frames
 from eval.contact_sheet import mouths_in_motion
 from eval.lip_sync_pairs import CROSS, RECONSTRUCTION, ClipFolder, Pair, Pairs, clip_pairs, drawn_pairs
 from eval.lip_sync_report import Outcome, Row, table, write_results
@@ -23,8 +22,9 @@ from eval.metrics.metric import Metric
 from eval.video import Faces, VideoScorer
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
-from latentsync.inference.options import check_settings
+from latentsync.inference.options import LipSyncOptions
 from latentsync.media.audio import load_audio
+from latentsync.media.frames import read_frames_at
 from latentsync.media.rates import FPS, SAMPLE_RATE
 from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
@@ -121,7 +121,7 @@ def _rows_to_compare(scorer: VideoScorer, pair: Pair, protocol: str, clips: Path
 def _encode(video: Path, sound: Path, target: Path, known: Mapping[str, Any]) -> None:
     """The frames of `video` at 25 a second with another's sound, and what is known of them beside."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    frames = steady_frames(video)
+    frames = read_frames_at(video)
     first = next(frames)
     height, width = first.image.shape[:2]
     with VideoWriter(target, width, height, FPS, audio=(load_audio(sound), SAMPLE_RATE)) as writer:
@@ -190,12 +190,12 @@ def check_drawn(num_identities: int, seconds: float) -> None:
         raise UserError(f"seconds={seconds}: give 0.4 to 60")
 
 
-def check_seeds(seeds: Sequence[int], guidance_scale: float, num_inference_steps: int) -> None:
+def check_seeds(seeds: Sequence[int], guidance_scale: float | None, num_inference_steps: int) -> None:
     """Raise UserError for a setting out of range."""
     for seed in seeds:
         if seed == 0:
             raise UserError("seed=0 would draw one for each clip; give 1 or more")
-        check_settings(guidance_scale, num_inference_steps, seed)
+        LipSyncOptions(guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed)
     if not seeds:
         raise UserError("seeds=[]: give one at least, as in seeds=[1,2,3]")
 

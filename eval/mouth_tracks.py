@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.resample import steady_frames
 from latentsync.face.landmarks import FaceFinder, large_enough, select_largest
+from latentsync.media.frames import read_frames_at
 from latentsync.media.rates import FPS
 from latentsync.work.files import write_whole
 
@@ -63,7 +63,7 @@ def measure_track(video: Path, finder: FaceFinder) -> MouthTrack:
     finder.reset()
     sizes: list[tuple[float, float] | None] = []
     faces = []
-    for frame in steady_frames(video):
+    for frame in read_frames_at(video):
         found = large_enough(finder.find(frame.image, frame.index / FPS))
         largest = select_largest(found)
         sizes.append(None if largest is None or largest.mesh is None else mouth_size(largest.mesh))

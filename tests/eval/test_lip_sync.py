@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.resample import steady_frames
 from eval.lip_sync import DRAWN_METRICS, Plan, check_drawn, check_seeds, measure, write_sheet
 from eval.lip_sync_pairs import CROSS, RECONSTRUCTION, ClipFolder, clip_pairs, drawn_pairs
 from eval.lip_sync_report import Outcome, Row, by_kind, by_seed, goals_met, table, write_results
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face, GivenFaces
+from latentsync.media.frames import read_frames_at
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
 
@@ -33,7 +33,7 @@ class StandIn:
         self.make, self.face_finder = make, GivenFaces([])
 
     def __call__(self, video: Path, speech: Path, target: Path, seed: int, **_: object) -> None:
-        shown, heard = ([frame.image for frame in steady_frames(path)] for path in (video, speech))
+        shown, heard = ([frame.image for frame in read_frames_at(path)] for path in (video, speech))
         write(target, self.make(shown, heard, seed))
 
 
