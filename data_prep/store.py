@@ -18,7 +18,7 @@ from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, Limits, Row
 from data_prep.sources import Source
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Raised whenever the same settings would measure something else: everything is then measured anew."""
 _RECORD = "record.json"
 
