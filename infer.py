@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 
 from configs.compose import command
 from latentsync.errors import UserError
-from latentsync.inference.interruption import Terminated, unwind_on_sigterm
 from latentsync.inference.options import LipSyncOptions
+from latentsync.work.stopping import stopped_with
 
 if TYPE_CHECKING:
     from latentsync.inference.jobs import Job
@@ -44,15 +44,14 @@ def run(config: DictConfig) -> None:
     files = choose_files(config)
     request = check_request(files.input, files.audio, files.output, choose_options(config))
 
-    with unwind_on_sigterm():
-        from latentsync.inference.pipeline import LipSyncPipeline
-        from latentsync.inference.progress import ProgressBar
+    from latentsync.inference.pipeline import LipSyncPipeline
+    from latentsync.work.progress import ProgressBar
 
-        pipeline = LipSyncPipeline.from_pretrained(
-            config.weights, config.device, config.precision, files.faces, config.autoencoder
-        )
-        with ProgressBar() as progress:
-            report = pipeline.run(request, progress)
+    pipeline = LipSyncPipeline.from_pretrained(
+        config.weights, config.device, config.precision, files.faces, config.autoencoder
+    )
+    with ProgressBar() as progress:
+        report = pipeline.run(request, progress)
     print(report)
 
 
@@ -75,9 +74,7 @@ def run_batch(config: DictConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output_dir '{folder}': {error.strerror}; give another folder") from error
-    with unwind_on_sigterm():
-        failed = do_jobs(config, jobs, options, folder)
-    if failed:
+    if do_jobs(config, jobs, options, folder):
         sys.exit(1)
 
 
@@ -85,9 +82,8 @@ def do_jobs(config: DictConfig, jobs: "list[Job]", options: LipSyncOptions, fold
     """Run what is left of this process's share; how many of its jobs failed. Raises UserError."""
     from hydra.utils import instantiate
 
-    from data_prep.runner import USER_ERROR
     from latentsync.inference.batch import DONE, FAILED, Batch, Loader, share_of
-    from latentsync.inference.progress import ProgressBar
+    from latentsync.work.runner import run_all
 
     load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces), config.autoencoder)
     batch = Batch(load, options, folder)
@@ -95,21 +91,15 @@ def do_jobs(config: DictConfig, jobs: "list[Job]", options: LipSyncOptions, fold
     todo = batch.unfinished(mine)
     if len(todo) < len(mine):
         print(f"{len(mine) - len(todo)} of {len(mine)} jobs are done already", flush=True)
-    ended: list[str] = []
-    with ProgressBar("jobs") as bar:
-        for outcome in instantiate(config.runner).map(batch, todo, lambda share: bar(len(ended) + share, len(todo))):
-            row = outcome.result or {"state": FAILED, "reason": outcome.failure}
-            if outcome.failure is not None:
-                if outcome.failure.startswith(USER_ERROR):
-                    raise UserError(outcome.failure.removeprefix(USER_ERROR))
-                batch.fail(outcome.item, outcome.failure)
-            ended.append(row["state"])
-            bar(len(ended), len(todo))
-            print(f"{outcome.item.name}: {row['reason'] if row['state'] == FAILED else 'done'}", flush=True)
-            batch.write_results(jobs)
+    failed = 0
+    for outcome in run_all(instantiate(config.runner), batch, todo, "jobs"):
+        row = outcome.result or batch.fail(outcome.item, str(outcome.failure))
+        failed += row["state"] == FAILED
+        print(f"{outcome.item.name}: {row['reason'] if row['state'] == FAILED else 'done'}", flush=True)
+        batch.write_results(jobs)
     done = sum(row["state"] == DONE for row in batch.write_results(jobs))
     print(f"{done} of {len(jobs)} jobs done; results in {folder / 'results.csv'}")
-    return ended.count(FAILED)
+    return failed
 
 
 def choose_options(config: DictConfig) -> LipSyncOptions:
@@ -139,8 +129,5 @@ def default_output(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    try:
+    with stopped_with("stopped; nothing is half written"):
         command("infer", run)
-    except KeyboardInterrupt as stop:
-        print("stopped; nothing is half written", file=sys.stderr)
-        sys.exit(143 if isinstance(stop, Terminated) else 130)

@@ -23,9 +23,10 @@ from data_prep.av_offset import ScorerMaker
 from data_prep.clips import ClipSettings
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
-from data_prep.runner import LocalRunner, Outcome, limit_threads
 from latentsync.media import VideoWriter
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
+from latentsync.work.local_runner import LocalRunner
+from latentsync.work.runner import Outcome, limit_threads
 
 CLIPS: dict[str, Any] = {"min_seconds": 2.5, "max_seconds": 5.0}
 SCORER = ScorerMaker("data_prep.stable_syncnet_scorer.StableSyncNetScorer", {"weights": "checkpoints/demo/syncnet"})

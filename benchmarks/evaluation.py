@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.runner import limit_threads
 from eval.metrics.metric import FrameMean, Metric
 from eval.metrics.registry import make_metric
 from eval.video import VideoScorer
 from latentsync.media import VideoWriter
 from latentsync.synthetic.clip import draw_clip
+from latentsync.work.runner import limit_threads
 
 RESOLUTION = 256
 

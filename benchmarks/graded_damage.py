@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.runner import LocalRunner, limit_threads
 from data_prep.sample import write_clip
 from eval.evaluate import evaluate
 from eval.results import Results
@@ -23,6 +22,8 @@ from eval.scoring import Settings
 from latentsync.synthetic.articulation import Articulation
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.synthetic.face import render_scene, scene_size
+from latentsync.work.local_runner import LocalRunner
+from latentsync.work.runner import limit_threads
 
 RESOLUTION, SECONDS, PEOPLE = 128, 3.0, 4
 _MOTION = 12  # which of a clip's random streams moves the head, see `draw_clip`

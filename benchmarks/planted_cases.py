@@ -24,8 +24,9 @@ from data_prep.limits import read_limits
 from data_prep.manifest import Row
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
-from data_prep.runner import LocalRunner, Runner, limit_threads
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
+from latentsync.work.local_runner import LocalRunner
+from latentsync.work.runner import Runner, limit_threads
 
 RESOLUTION, SECONDS, FPS = 128, 4.0, 25
 CLIPS = {"min_seconds": 2.0, "max_seconds": 4.0}

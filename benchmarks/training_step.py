@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from configs.compose import load_config
 from data_prep.precompute import precompute
 from data_prep.synthesize import synthesize
+from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.training.lipsync import LipSyncModule
 
 DEMO = "checkpoints/demo"
@@ -66,13 +67,12 @@ def run(overrides: list[str], shards: Path, steps: int, device: torch.device) ->
     data = instantiate(config.data, _convert_="all")
     optimizer = module.configure_optimizers()["optimizer"]  # type: ignore[index, call-overload]
     watch = Stopwatch(device)
-    watch.wrap(module, "encode", "VAE encode")
+    watch.wrap(module.conditioning, "encode", "VAE encode")
     watch.wrap(module.autoencoder, "decode", "VAE decode")
     watch.wrap(module.unet, "forward", "U-Net forward")
     for name, loss in module.objective.losses.items():
         watch.wrap(loss, "forward", f"{name} loss")
     batches = iter(data.train_dataloader())
-    generator = torch.Generator(device).manual_seed(0)
     for number in range(steps + 2):
         if number == 2:
             watch.seconds.clear()
@@ -83,7 +83,7 @@ def run(overrides: list[str], shards: Path, steps: int, device: torch.device) ->
                 batch = next(batches)
         batch = module.transfer_batch_to_device(batch, device, 0)
         with watch.part("step"):
-            loss = module.step(batch, generator).total
+            loss = module.step(batch, ClipRandom.of(batch.keys, number, device=device)).total
             with watch.part("backward"):
                 loss.backward()
             with watch.part("optimizer"):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 from data_prep.clips import read_clip
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, COLUMNS, FAILED, MANIFEST_NAME, THUMBNAILS, Limits, Row, write_manifest
-from data_prep.sample import write_whole
 from data_prep.sources import Source
 from data_prep.store import Store
 from latentsync.data.shard_writer import INDEX_NAME, ShardWriter
 from latentsync.errors import UserError
+from latentsync.work.files import folder_written_whole, remove_leftovers, write_whole
 
 SHARDS = "shards"
 _SUMMARY = "shards.json"
@@ -72,24 +71,16 @@ def _failed_row(source: Source, failure: str) -> Row:
 
 def _write_shards(output: Path, accepted: list[Row], store: Store, clips_per_shard: int) -> None:
     """Fill OUTPUT/shards anew, in the order of the keys, unless it holds just these clips already."""
-    folder, part, before = output / SHARDS, output / f".{SHARDS}.part", output / f".{SHARDS}.old.part"
+    folder = output / SHARDS
     summary = _summary(accepted, clips_per_shard)
     with suppress(OSError, ValueError):
         if json.loads((output / _SUMMARY).read_text()) == summary and (folder / INDEX_NAME).is_file():
             return
-    for leftover in (part, before):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        with ShardWriter(part, clips_per_shard) as writer:
-            for row in accepted:
-                writer.write(read_clip(store.folder / row["source_id"], row["clip_key"], row["metadata"]))
-        with suppress(FileNotFoundError):
-            folder.rename(before)
-        part.rename(folder)
-        write_whole(output / _SUMMARY, (json.dumps(summary) + "\n").encode())
-    finally:
-        for leftover in (part, before):
-            shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(output, SHARDS)
+    with folder_written_whole(folder) as part, ShardWriter(part, clips_per_shard) as writer:
+        for row in accepted:
+            writer.write(read_clip(store.folder / row["source_id"], row["clip_key"], row["metadata"]))
+    write_whole(output / _SUMMARY, json.dumps(summary) + "\n")
 
 
 def _summary(accepted: list[Row], clips_per_shard: int) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from data_prep.candidate import FPS, SAMPLE_RATE, Candidate, FaceFrame
 from data_prep.manifest import Row
 from data_prep.resample import Sound
-from data_prep.sample import write_whole
 from latentsync import __version__
 from latentsync.data.sample import ClipSample, validate
 from latentsync.errors import UserError
 from latentsync.media.audio import encode_wav
 from latentsync.media.video_writer import encode_clip
+from latentsync.work.files import write_whole
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from configs.compose import command, name_first_argument
-from data_prep.runner import Alive, Runner
-from data_prep.sample import write_picture
 from latentsync.data.sample import ARRAY_MEMBERS, BadSample, ClipSample
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
-from latentsync.inference.progress import ProgressBar
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
+from latentsync.media.frames import write_picture
+from latentsync.work.progress import ProgressBar
+from latentsync.work.runner import Alive, Runner, run_all
 
 _LABEL_HEIGHT = 14
 
@@ -125,12 +125,10 @@ def check(sample: ClipSample) -> str | None:
 def verify(shards: ShardSet, runner: Runner) -> dict[str, str]:
     """Open every clip; key -> what is wrong, only of bad ones."""
     bad: dict[str, str] = {}
-    with ProgressBar("clips opened") as bar:
-        for done, outcome in enumerate(runner.map(OpenClip(shards), range(len(shards))), start=1):
-            wrong = outcome.failure or outcome.result
-            if wrong is not None:
-                bad[shards.key(outcome.item)] = wrong
-            bar(done, len(shards))
+    for outcome in run_all(runner, OpenClip(shards), range(len(shards)), "clips opened"):
+        wrong = outcome.failure or outcome.result
+        if wrong is not None:
+            bad[shards.key(outcome.item)] = wrong
     return dict(sorted(bad.items()))
 
 

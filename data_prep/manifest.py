@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.parquet
 
 from latentsync.errors import UserError
+from latentsync.work.files import written_whole
 
 MANIFEST_NAME = "manifest.parquet"
 THUMBNAILS = "thumbnails"
@@ -107,14 +108,11 @@ def write_manifest(path: Path, rows: Iterable[Row], limits: Limits) -> None:
         metadata={_LIMITS_KEY: json.dumps({name: list(limits[name]) for name in sorted(limits)}).encode()},
     )
     table = pyarrow.table({name: [row.get(name) for row in ordered] for name in COLUMNS}, schema=schema)
-    part = path.with_name(f".{path.name}.part")
     try:
-        pyarrow.parquet.write_table(table, part)
-        part.replace(path)
+        with written_whole(path) as part:
+            pyarrow.parquet.write_table(table, part)
     except OSError as error:
         raise UserError(f"manifest '{path}': cannot be written ({error.strerror}); free space, run again") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_manifest(path: str | Path) -> pandas.DataFrame:

@@ -11,8 +11,8 @@ from configs.compose import command
 from latentsync.data.sample import BadSample, ClipSample
 from latentsync.data.shard_writer import ShardWriter
 from latentsync.data.shards import ShardSet, ShardSource
+from latentsync.diffusion.conditioning import Conditioning
 from latentsync.errors import UserError
-from latentsync.face.mouth_mask import mouth_mask
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
@@ -81,13 +81,13 @@ def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: in
     if len(reader) < num_frames:
         raise BadSample("video has fewer frames than its metadata says")
     device = next(vae.parameters()).device
-    keep = mouth_mask(sample.metadata["resolution"]).to(device)
+    conditioning = Conditioning(vae, sample.metadata["resolution"]).to(device)
     parts = []
     for start in range(0, num_frames, frames_per_batch):
         images = reader.read(list(range(start, min(start + frames_per_batch, num_frames))))
         frames = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        both = torch.stack([frames, frames * keep], dim=1)  # (F, 2, 3, H, W)
-        parts.append(torch.cat(vae.moments(both), dim=2).cpu().numpy())  # (F, 2, 2C, h, w)
+        both = torch.stack([frames, conditioning.masked(frames)], dim=1)  # (F, 2, 3, H, W)
+        parts.append(conditioning.moments(both).cpu().numpy())  # (F, 2, 2C, h, w)
     return np.concatenate(parts)
 
 

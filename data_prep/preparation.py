@@ -6,10 +6,10 @@ from data_prep.av_offset import ScorerMaker
 from data_prep.candidate import Rejected
 from data_prep.manifest import Limits
 from data_prep.parts import Measuring, Parts
-from data_prep.runner import Alive
 from data_prep.source_pass import SourcePass
 from data_prep.sources import Source
 from data_prep.store import Record, Store
+from latentsync.work.runner import Alive
 
 
 class Preparation:
@@ -49,5 +49,5 @@ class Preparation:
                 work.run(alive)
             except Rejected as rejected:
                 work.reject(rejected)
-            self.store.finish(source, folder, Record(work.rows, work.clock.seconds))
+            self.store.write(source, folder, Record(work.rows, work.clock.seconds))
         return work.clock.seconds

@@ -25,12 +25,11 @@ from data_prep.manifest import ACCEPTED, FAILED, MANIFEST_NAME, REJECTED, THUMBN
 from data_prep.parts import Measuring
 from data_prep.preparation import Preparation
 from data_prep.report import REPORT_NAME, write_report
-from data_prep.runner import USER_ERROR, Runner
 from data_prep.sources import Source, find_sources
 from data_prep.store import Store
 from latentsync.errors import UserError
-from latentsync.inference.interruption import Terminated, unwind_on_sigterm
-from latentsync.inference.progress import ProgressBar
+from latentsync.work.runner import Runner, run_all
+from latentsync.work.stopping import stopped_with
 
 
 def prepare(
@@ -86,27 +85,16 @@ def summary(rows: list[Row], output: Path) -> str:
 def _run(runner: Runner, preparation: Preparation, todo: list[Source], max_failed: float) -> dict[str, str]:
     """Let the runner work; source name -> why it failed. Raises UserError when too many do."""
     failures: dict[str, str] = {}
-    done = 0
-    with ProgressBar("sources") as bar:
-
-        def tell(share: float) -> None:
-            if done + share > 0:
-                bar(done + share, len(todo))
-
-        for outcome in runner.map(preparation, todo, tell):
-            done += 1
-            bar(done, len(todo))
-            if outcome.failure is None:
-                continue
-            if outcome.failure.startswith(USER_ERROR):
-                raise UserError(outcome.failure.removeprefix(USER_ERROR))
-            failures[outcome.item.name] = outcome.failure
-            print(f"source '{outcome.item.name}' failed: {outcome.failure}", file=sys.stderr, flush=True)
-            if len(failures) > max_failed and len(failures) > 1:
-                raise UserError(
-                    f"{len(failures)} sources failed, more than max_failed_share allows; the last one: "
-                    f"'{outcome.item.name}': {outcome.failure}; mend the cause and run the same command again"
-                )
+    for outcome in run_all(runner, preparation, todo, "sources"):
+        if outcome.failure is None:
+            continue
+        failures[outcome.item.name] = outcome.failure
+        print(f"source '{outcome.item.name}' failed: {outcome.failure}", file=sys.stderr, flush=True)
+        if len(failures) > max_failed and len(failures) > 1:
+            raise UserError(
+                f"{len(failures)} sources failed, more than max_failed_share allows; the last one: "
+                f"'{outcome.item.name}': {outcome.failure}; mend the cause and run the same command again"
+            )
     return failures
 
 
@@ -143,24 +131,20 @@ def _plain(config: Any) -> Mapping[str, Any]:
 def run(config: DictConfig) -> None:
     """`python -m data_prep.prepare input=DIR output=DIR`"""
     output = Path(config.output)
-    with unwind_on_sigterm():
-        rows = prepare(
-            input=config.input,
-            output=output,
-            runner=instantiate(config.runner),
-            measuring=Measuring(**_plain(config.measure), device=config.device),
-            limits=read_limits(_plain(config.limits)),
-            make_scorer=_scorer_maker(config.syncnet),
-            keep_rejected=config.keep_rejected,
-            clips_per_shard=config.clips_per_shard,
-            max_failed_share=config.max_failed_share,
-        )
+    rows = prepare(
+        input=config.input,
+        output=output,
+        runner=instantiate(config.runner),
+        measuring=Measuring(**_plain(config.measure), device=config.device),
+        limits=read_limits(_plain(config.limits)),
+        make_scorer=_scorer_maker(config.syncnet),
+        keep_rejected=config.keep_rejected,
+        clips_per_shard=config.clips_per_shard,
+        max_failed_share=config.max_failed_share,
+    )
     print(summary(rows, output))
 
 
 if __name__ == "__main__":
-    try:
+    with stopped_with("stopped; run the same command again to go on"):
         command("data_prep/prepare", run)
-    except KeyboardInterrupt as stop:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(143 if isinstance(stop, Terminated) else 130)

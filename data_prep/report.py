@@ -17,9 +17,9 @@ from omegaconf import DictConfig
 from configs.compose import command, name_first_argument
 from data_prep.histograms import histogram, offset_histograms
 from data_prep.manifest import ACCEPTED, COLUMNS, FAILED, REJECTED, STAGES, Limits, read_limits, read_manifest
-from data_prep.sample import write_whole
 from latentsync import __version__
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
 
 REPORT_NAME = "report.html"
 
@@ -31,7 +31,7 @@ def write_report(output: Path, examples: int = 12) -> Path:
     """
     page = render(read_manifest(output), read_limits(output), output, examples)
     try:
-        write_whole(output / REPORT_NAME, page.encode())
+        write_whole(output / REPORT_NAME, page)
     except OSError as error:
         raise UserError(f"report '{output / REPORT_NAME}': cannot be written ({error.strerror})") from error
     return output / REPORT_NAME

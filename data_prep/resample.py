@@ -7,10 +7,10 @@ import numpy as np
 
 from data_prep.candidate import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, FaceFrame, Rejected, SteadyFrame
 from data_prep.manifest import Row
-from data_prep.runner import Alive
 from latentsync.errors import UserError
 from latentsync.media.audio import decoded_chunks
 from latentsync.media.frames import TimedFrame, read_frames
+from latentsync.work.runner import Alive
 
 STAGE = "resample"
 _TOLERANCE = 1.5e-3  # containers round time stamps, Matroska to 1 ms

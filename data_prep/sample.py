@@ -6,16 +6,15 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 from omegaconf import DictConfig
 
 from configs.compose import command
 from latentsync.errors import UserError
 from latentsync.media.audio import encode_wav
-from latentsync.media.frames import read_frames
+from latentsync.media.frames import read_frames, write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
+from latentsync.work.files import write_whole
 
 
 def make_sample(
@@ -42,7 +41,7 @@ def make_sample(
     driving = draw_clip(speaker, seconds, resolution, seed + 1)
     write_clip(folder / "talk.mp4", clip, crf)
     truths = {"truth": clip.truth(), "driving_truth": _without_face(driving.truth())}
-    write_whole(folder / "talk.json", (json.dumps(truths) + "\n").encode())
+    write_whole(folder / "talk.json", json.dumps(truths) + "\n")
     write_whole(folder / "speech.wav", encode_wav(driving.wave, driving.sample_rate))
     if picture:
         write_picture(folder / "face.png", next(iter(read_frames(folder / "talk.mp4"))).image)
@@ -55,24 +54,6 @@ def write_clip(path: Path, clip: SyntheticClip, crf: int = 18) -> None:
     with VideoWriter(path, width, height, clip.fps, crf=crf, audio=(clip.wave, clip.sample_rate)) as writer:
         for frame in clip.frames:
             writer.write(frame)
-
-
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """An image (H, W, 3) uint8 RGB as a PNG that appears when it is complete."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"cannot encode an image of shape {image.shape} as PNG")
-    write_whole(path, data.tobytes())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename; nothing is left behind after a failure."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _without_face(truth: dict[str, object]) -> dict[str, object]:

@@ -23,12 +23,12 @@ from data_prep.parts import Parts
 from data_prep.probe import probe
 from data_prep.quality import measure_quality
 from data_prep.resample import Sound, measure_resampling, steady_frames
-from data_prep.runner import Alive
-from data_prep.sample import write_whole
 from data_prep.shots import ShotFrame
 from data_prep.sources import Source
 from data_prep.stage_clock import StageClock
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
+from latentsync.work.runner import Alive
 
 _THUMBNAIL = 128  # pixels, the longer side
 _JPEG_QUALITY = 85

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latentsync.errors import UserError
 from latentsync.media.probe import VIDEO_SUFFIXES
+from latentsync.work.records import fingerprint
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,8 @@ class Source:
         return re.sub(r"[^A-Za-z0-9_]+", "_", Path(self.name).stem).strip("_")[:40] or "video"
 
     def fingerprint(self) -> list[int]:
-        """Size and time of change: another fingerprint, another video."""
-        status = self.path.stat()
-        return [status.st_size, status.st_mtime_ns]
+        """Another fingerprint, another video."""
+        return fingerprint(self.path)
 
 
 def find_sources(folder: str | Path) -> list[Source]:

@@ -11,7 +11,6 @@ from torch import Tensor
 from data_prep.av_offset import Score, best_shift
 from data_prep.candidate import FPS
 from latentsync.errors import UserError
-from latentsync.losses.sync import syncnet_frames
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.weights.parts import load_syncnet
 
@@ -60,7 +59,7 @@ class StableSyncNetScorer:
         for first in range(0, len(starts), self._batch_size):
             chosen = starts[first : first + self._batch_size]
             windows = torch.stack([shown[start : start + self._window] for start in chosen])
-            vision.append(F.normalize(self._net.visual_encoder(syncnet_frames(windows, self._net)), dim=1))
+            vision.append(F.normalize(self._net.visual_encoder(self._net.fold(windows)), dim=1))
         return Embedded(torch.cat(vision), np.array(starts), count)
 
     @torch.inference_mode()

@@ -3,13 +3,9 @@
 `OUTPUT/work/<source_id>/` appears, complete, by one rename: it is there and finished, or it is not there.
 """
 
-import errno
 import hashlib
 import json
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from typing import Any
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, Limits, Row
 from data_prep.sources import Source
+from latentsync.work.files import folder_written_whole, remove_leftovers
 
 RECORD_VERSION = 2
 """Raised whenever the same settings would measure something else: everything is then measured anew."""
@@ -43,8 +40,7 @@ class Store:
     def clean(self) -> None:
         """Remove what killed runs left behind."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.glob(".*.part"):
-            shutil.rmtree(path, ignore_errors=True)
+        remove_leftovers(self.folder)
 
     def read(self, source: Source) -> Record | None:
         """The record of a source, or None: none yet, of other settings, of another file of that name, or damaged."""
@@ -63,18 +59,12 @@ class Store:
             "metadata" in row for row in record.rows if judge(row, limits)["fate"] == ACCEPTED
         )
 
-    @contextmanager
-    def writing(self, source: Source) -> Iterator[Path]:
-        """A folder to write the clips of a source into; `finish` makes it last, leaving the block removes the rest."""
-        part = self.folder / f".{source.id}.{secrets.token_hex(4)}.part"
-        part.mkdir(parents=True)
-        try:
-            yield part
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    def writing(self, source: Source) -> AbstractContextManager[Path]:
+        """A folder to write the clips of a source into, and at last `write`; see `folder_written_whole`."""
+        return folder_written_whole(self.folder / source.id)
 
-    def finish(self, source: Source, part: Path, record: Record) -> None:
-        """Let `part` be the folder of the source, with this record."""
+    def write(self, source: Source, part: Path, record: Record) -> None:
+        """Put the record of a source into the folder `part` that is being written."""
         content = {
             "settings": self._settings,
             "fingerprint": source.fingerprint(),
@@ -83,19 +73,3 @@ class Store:
             "seconds": record.seconds,
         }
         (part / _RECORD).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        final, before = self.folder / source.id, part.with_name(f"{part.name.removesuffix('.part')}.old.part")
-        while not _renamed(part, final):
-            with suppress(FileNotFoundError):
-                final.rename(before)
-            shutil.rmtree(before, ignore_errors=True)
-
-
-def _renamed(part: Path, final: Path) -> bool:
-    """Rename a folder; False where another one is in its place."""
-    try:
-        part.rename(final)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from configs.compose import command
-from data_prep.sample import write_whole
 from eval.comparable import Comparison, compared
 from eval.results import (
     GROUND_TRUTH,
@@ -29,6 +28,7 @@ from eval.results import (
     table,
 )
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole, written_whole
 
 _FEWEST = 6  # pairs below which no test can reach p < 0.05
 
@@ -167,12 +167,8 @@ def plot(comparison: Comparison, path: Path) -> None:
         axes.set_title(definitions[name].title + definitions[name].arrow, fontsize=9)
         axes.tick_params(labelsize=7)
     figure.tight_layout()
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with written_whole(path) as part:
         figure.savefig(part, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def run(config: DictConfig) -> None:

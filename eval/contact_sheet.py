@@ -8,9 +8,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from configs.compose import command
-from data_prep.sample import write_picture
 from latentsync.errors import UserError
-from latentsync.media.frames import read_frames
+from latentsync.media.frames import read_frames, write_picture
 
 _LABEL_HEIGHT = 18
 

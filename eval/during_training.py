@@ -35,7 +35,7 @@ class SyntheticHeads:
     def __call__(self, module: LipSyncModule, folder: Path) -> dict[str, float]:
         pipeline = LipSyncPipeline(
             module.unet, module.autoencoder, self._audio_encoder, GivenFaces([]),
-            resolution=module.mouth_mask.shape[-1], num_frames=self._num_frames, device=module.device,
+            resolution=module.conditioning.mouth_mask.shape[-1], num_frames=self._num_frames, device=module.device,
         )  # fmt: skip
         rows = evaluate(pipeline, self._settings, folder, progress=False)
         write_results(rows, self._settings, folder)

@@ -17,8 +17,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from configs.compose import command
-from data_prep.runner import Runner
-from data_prep.sample import write_whole
 from eval.generation import check_same, generate, pairing, unpack
 from eval.matching import NothingPaired, checked, clip_mark, match
 from eval.metrics.metric import Definition, Metric
@@ -29,6 +27,8 @@ from eval.scoring import Settings, Task, features_files, score_all
 from eval.sets import set_summaries
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
+from latentsync.work.runner import Runner
 
 PROTOCOLS = ("reconstruction", "cross")
 _PACKAGES = ("torch", "torchmetrics", "lpips", "mediapipe", "opencv-python-headless", "torch-fidelity", "av")

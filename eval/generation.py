@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from data_prep.sample import write_whole
 from latentsync.data.sample import BadSample, ClipSample
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
-from latentsync.inference.progress import ProgressBar
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.video_writer import VideoWriter
+from latentsync.work.files import write_whole
+from latentsync.work.progress import ProgressBar
 
 if TYPE_CHECKING:
     from latentsync.inference.pipeline import LipSyncPipeline

@@ -15,18 +15,19 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from configs.compose import command
-from data_prep.sample import write_clip, write_whole
+from data_prep.sample import write_clip
 from eval.lip_sync_report import Row, Settings, table, write_results
 from eval.mouth_scores import align_frames, outside_blend, outside_mouth, psnr, score_mouth
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference import request
-from latentsync.inference.progress import Progress
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.articulation import FRAMES_PER_SECOND
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, SyntheticClip, draw_clip
+from latentsync.work.files import write_whole
+from latentsync.work.progress import Progress
 
 if TYPE_CHECKING:
     from latentsync.inference.pipeline import LipSyncPipeline

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.sample import write_whole
 from eval.mouth_scores import Scores
+from latentsync.work.files import write_whole
 
 GOALS = {"driving": 0.8, "source": 0.3, "psnr_outside_blend": 35.0}
 """At least, at most, at least: of the means over people."""

@@ -11,9 +11,9 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_prep.sample import write_whole
 from eval.metrics.metric import Definition
 from eval.results import GROUND_TRUTH, Results, VideoResult, cell, count_of, flat
+from latentsync.work.files import write_whole
 
 REPORT_NAME = "report.html"
 # What the worst videos are told by, the first that is there.

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.sample import write_whole
 from eval.metrics.metric import Definition
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
 
 RESULTS_VERSION = 2
 GROUND_TRUTH = "ground truth"

@@ -1,8 +1,5 @@
 """Scoring many videos: in several processes, resumable, one bad video being a row with its reason."""
 
-import hashlib
-import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.runner import Alive, Runner
-from data_prep.sample import write_whole
 from eval.metrics.registry import make_metric
 from eval.video import Scores, VideoScorer
 from latentsync.errors import UserError
-from latentsync.inference.progress import ProgressBar
+from latentsync.work.files import written_whole
+from latentsync.work.records import Records, job_key
+from latentsync.work.runner import Alive, Runner, run_all
 
 
 @dataclass(frozen=True)
@@ -59,27 +56,21 @@ class Work:
         features = features_file(self._folder, task.kind, task.name)
         features.unlink(missing_ok=True)  # of other settings
         if scores.features:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **scores.features)
-            write_whole(features, buffer.getvalue())
-        content: dict[str, Any] = {"key": key(self._settings, task), "error": error}
-        content |= {"values": scores.values, "missing": scores.missing}
+            with written_whole(features) as part, part.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **scores.features)
+        content: dict[str, Any] = {"error": error, "values": scores.values, "missing": scores.missing}
         content |= {"frames": scores.frames, "without_face": scores.without_face}
-        write_whole(_stored(self._folder, task.kind, task.name), json.dumps(content).encode())
+        Records(self._folder / task.kind).write(task.name, key(self._settings, task), content)
 
 
 def score_all(tasks: Sequence[Task], settings: Settings, folder: Path, runner: Runner) -> dict[Task, dict[str, Any]]:
     """What each task gave; those that are stored with the same settings and files are not done again."""
-    for kind in {task.kind for task in tasks}:
-        (folder / kind).mkdir(parents=True, exist_ok=True)
     todo = [task for task in tasks if read(folder, task, settings) is None]
     failures: dict[Task, str] = {}
-    with ProgressBar("videos scored") as bar:
-        for done, outcome in enumerate(runner.map(Work(settings, folder), todo), start=1):
-            bar(done, len(todo))
-            if outcome.failure is not None:
-                failures[outcome.item] = outcome.failure
-                print(f"video '{outcome.item.name}' failed: {outcome.failure}", file=sys.stderr, flush=True)
+    for outcome in run_all(runner, Work(settings, folder), todo, "videos scored"):
+        if outcome.failure is not None:
+            failures[outcome.item] = outcome.failure
+            print(f"video '{outcome.item.name}' failed: {outcome.failure}", file=sys.stderr, flush=True)
     empty: dict[str, Any] = {"values": {}, "missing": {}, "frames": 0, "without_face": 0}
     return {
         task: read(folder, task, settings) or {**empty, "error": failures.get(task, "its result is gone")}
@@ -89,31 +80,19 @@ def score_all(tasks: Sequence[Task], settings: Settings, folder: Path, runner: R
 
 def read(folder: Path, task: Task, settings: Settings) -> dict[str, Any] | None:
     """What is stored of a task, None where there is nothing of these settings and files."""
-    try:
-        content = json.loads(_stored(folder, task.kind, task.name).read_text())
-        return content if content["key"] == key(settings, task) else None
-    except (OSError, ValueError, KeyError):
-        return None
+    return Records(folder / task.kind).read(task.name, key(settings, task))
 
 
 def key(settings: Settings, task: Task) -> str:
     """Changes with whatever the scores depend on."""
-    files = [path for path in (task.video, task.reference, task.video.with_suffix(".json")) if path is not None]
-    marks = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]
-    text = json.dumps([asdict(settings), marks], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return job_key(asdict(settings), (task.video, task.reference, task.video.with_suffix(".json")))
 
 
 def features_file(folder: Path, kind: str, name: str) -> Path:
     """Where the features of a task lie, if it has any."""
-    return _stored(folder, kind, name).with_suffix(".npz")
+    return Records(folder / kind).path(name).with_suffix(".npz")
 
 
 def features_files(folder: Path, names: Iterable[str]) -> list[tuple[Path, Path]]:
     """Of each video what was generated and the truth."""
     return [(features_file(folder, "generated", name), features_file(folder, "truth", name)) for name in names]
-
-
-def _stored(folder: Path, kind: str, name: str) -> Path:
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return folder / kind / f"{digest}.json"

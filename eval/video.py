@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from data_prep.resample import steady_frames
-from data_prep.runner import Alive
 from eval.metrics.metric import FPS, FramePair, Heard, Measurement, Metric, NotComputed
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, crop_with
@@ -18,6 +17,7 @@ from latentsync.face.landmarks import Face, FaceFinder, select_largest
 from latentsync.inference.face_file import MEDIAPIPE, FacesFromFile, open_face_finder
 from latentsync.media.audio import load_audio
 from latentsync.media.probe import probe_video
+from latentsync.work.runner import Alive
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clean_process import Forker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -49,3 +50,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.set_page_load_timeout(60)
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """Starts processes that may be killed."""
+    with Forker() as started:
+        yield started

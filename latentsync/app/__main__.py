@@ -5,7 +5,7 @@ import sys
 import tempfile
 
 from latentsync.errors import UserError
-from latentsync.inference.interruption import unwind_on_sigterm
+from latentsync.work.stopping import unwind_on_sigterm
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,6 +19,7 @@ import webdataset
 from latentsync.data.sample import ClipSample, to_members
 from latentsync.data.tar_index import ClipEntry, index_shard
 from latentsync.errors import UserError
+from latentsync.work.files import write_whole
 
 INDEX_NAME = "index.json"
 INDEX_VERSION = 1
@@ -154,12 +155,7 @@ class ShardWriter:
         # The index of other prefixes in the same folder is kept.
         shards = {**read_index(self.folder), **self.shards}
         shards = {name: shards[name] for name in sorted(shards) if (self.folder / name).is_file()}
-        part = self.folder / f".{INDEX_NAME}.part"
-        try:
-            part.write_text(json.dumps({"version": INDEX_VERSION, "shards": shards}) + "\n")
-            os.replace(part, self.folder / INDEX_NAME)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(self.folder / INDEX_NAME, json.dumps({"version": INDEX_VERSION, "shards": shards}) + "\n")
 
 
 def describe_shard(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.guidance import check_guidance_scale, guide, unconditional
 from latentsync.errors import UserError
 from latentsync.models.audio_reuse import audio_computed_once
@@ -37,9 +38,7 @@ class Sampler:
     def __call__(
         self,
         noise: Tensor,
-        mask: Tensor,
-        masked: Tensor,
-        reference: Tensor,
+        known: KnownLatents,
         audio_tokens: Tensor,
         num_inference_steps: int = 20,
         guidance_scale: float = 1.0,
@@ -49,27 +48,26 @@ class Sampler:
     ) -> Tensor:
         """Clean latents (B, 4, F, h, w), in the dtype of `noise`; between the steps they are float32.
 
-        noise: start noise (B, 4, F, h, w), unit variance; mask: (B, 1, F, h, w); masked, reference: scaled latents
-        (B, 4, F, h, w); audio_tokens: (B, F, L, D). Guidance (0 to 10) costs a second pass and acts only above 1, as
-        published. progress(done, total) is called after every step. generator: for schedulers that add noise in their
-        steps (DDIM does not), one for all or one for each clip. feature_reuse: deep features are computed in every so
-        manieth step (see `models.deep_reuse`), 1 = in each. What depends on the audio alone is computed once. Raises
-        UserError for arguments out of range.
+        noise: start noise (B, 4, F, h, w), unit variance; known: of the same clips; audio_tokens: (B, F, L, D).
+        guidance_scale: 0 to 10, costs a second pass and acts only above 1, as published.
+        progress: told (steps done, steps) after every step.
+        generator: for schedulers that add noise in their steps (DDIM does not), one for all or one for each clip.
+        feature_reuse: N = deep features are computed in every Nth step, 1 = in each; see `models.deep_reuse`.
+        What depends on the audio alone is computed once. Raises UserError for arguments out of range.
         """
         check_guidance_scale(guidance_scale)
         if num_inference_steps < 1:
             raise UserError(f"num_inference_steps={num_inference_steps}: at least one step is needed")
         guided = guidance_scale > 1
         tokens = torch.cat([unconditional(audio_tokens), audio_tokens]) if guided else audio_tokens
-        fixed = torch.cat([mask.to(masked), masked, reference], dim=1)
         self.scheduler.set_timesteps(num_inference_steps, device=noise.device)
         latents = noise.float() * self.scheduler.init_noise_sigma
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         randomness = {"generator": generator} if generator is not None and takes_generator else {}
         with audio_computed_once(self.unet), deep_features_kept(self.unet, feature_reuse):
             for done, timestep in enumerate(self.scheduler.timesteps, 1):
-                noisy = self.scheduler.scale_model_input(latents, timestep).to(fixed.dtype)
-                sample = torch.cat([noisy, fixed], dim=1)  # (B, 13, F, h, w)
+                noisy = self.scheduler.scale_model_input(latents, timestep).to(known.masked.dtype)
+                sample = known.stack(noisy)  # (B, 13, F, h, w)
                 if guided:
                     noise_uncond, noise_cond = self.unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
                     noise_pred = guide(noise_uncond, noise_cond, guidance_scale)

@@ -1,11 +1,10 @@
 """Running many jobs with networks loaded once: what is done is not done again, what fails is a row with its reason."""
 
 import csv
-import hashlib
 import io
 import json
-import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,8 @@ from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.inference.report import Fate
+from latentsync.work.files import write_whole
+from latentsync.work.records import Records, job_key
 
 RECORDS = ".jobs"
 DONE, FAILED = "done", "failed"
@@ -56,6 +57,7 @@ class Batch:
 
     def __init__(self, load: MakePipeline, options: LipSyncOptions, folder: Path) -> None:
         self._load, self._options, self._folder = load, options, folder
+        self._records = Records(folder / RECORDS)
         self._pipeline: LipSyncPipeline | None = None
 
     def __call__(self, job: Job, alive: Callable[[float], None]) -> dict[str, Any]:
@@ -89,52 +91,38 @@ class Batch:
         """Those without a finished output of just these files, options and weights."""
         return [job for job in jobs if not self._is_done(job)]
 
-    def fail(self, job: Job, reason: str) -> None:
-        """Record a job whose worker could not do so itself."""
-        self._record(job, {"state": FAILED, "reason": reason})
+    def fail(self, job: Job, reason: str) -> dict[str, Any]:
+        """Record a job whose worker could not do so itself; its row."""
+        return self._record(job, {"state": FAILED, "reason": reason})
 
     def write_results(self, jobs: Iterable[Job]) -> list[dict[str, Any]]:
         """results.csv and results.json: a row for each job that has run so far, in the order of the jobs."""
-        stored = [found for job in jobs if (found := self._read(job)) is not None]
+        stored = [found for job in jobs if (found := self._records.read(job.name)) is not None]
         rows = [{name: found.get(name) for name in _COLUMNS} for found in stored]
         file = io.StringIO()
         writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        _write(self._folder / "results.csv", file.getvalue())
-        _write(self._folder / "results.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        with _writing(self._folder):
+            write_whole(self._folder / "results.csv", file.getvalue())
+            write_whole(self._folder / "results.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         return rows
 
     def key(self, job: Job) -> str:
         """Changes with whatever a job's output depends on."""
-        marks: list[Any] = [self._load.weights]
-        for path in (job.input, job.audio, job.faces):
-            if path is not None and path.is_file():
-                status = path.stat()
-                marks.append([str(path), status.st_size, status.st_mtime_ns])
         own = {**asdict(self._options), **job.options, "seed": job.seed(self._options.seed)}
-        return hashlib.sha256(json.dumps([own, marks], sort_keys=True, default=str).encode()).hexdigest()
+        return job_key([self._load.weights, own], (job.input, job.audio, job.faces))
 
     def _is_done(self, job: Job) -> bool:
-        stored = self._read(job)
-        if stored is None or stored.get("state") != DONE or stored.get("key") != self.key(job):
-            return False
-        return (self._folder / job.name).is_file()
+        stored = self._records.read(job.name, self.key(job))
+        return stored is not None and stored["state"] == DONE and (self._folder / job.name).is_file()
 
     def _record(self, job: Job, found: dict[str, Any]) -> dict[str, Any]:
         audio = None if job.audio is None else str(job.audio)
         row = {"output": job.name, "input": str(job.input), "audio": audio, **found}
-        _write(self._place(job), json.dumps({"key": self.key(job), **row}))
+        with _writing(self._folder):
+            self._records.write(job.name, self.key(job), row)
         return row
-
-    def _read(self, job: Job) -> dict[str, Any] | None:
-        try:
-            return json.loads(self._place(job).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-
-    def _place(self, job: Job) -> Path:
-        return self._folder / RECORDS / f"{hashlib.sha256(job.name.encode()).hexdigest()[:16]}.json"
 
 
 def share_of(jobs: Sequence[Job], rank: int, world_size: int) -> list[Job]:
@@ -142,13 +130,11 @@ def share_of(jobs: Sequence[Job], rank: int, world_size: int) -> list[Job]:
     return list(jobs[rank::world_size])
 
 
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        yield
     except OSError as error:
-        raise UserError(f"'{path}': cannot be written ({error.strerror}); free space or use another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"output_dir '{folder}': cannot be written ({error.strerror}); free space or use another folder"
+        ) from error

@@ -14,11 +14,11 @@ from latentsync.face.paste_back import paste_back
 from latentsync.inference.audio_tokens import AudioTokens
 from latentsync.inference.face_track import TrackedFrame
 from latentsync.inference.plan import frames_of_audio, model_frame, model_frames_before
-from latentsync.inference.progress import Progress
 from latentsync.inference.report import Fate
 from latentsync.inference.request import LipSyncRequest
 from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
 from latentsync.inference.windowing import FaceWindow, Windowing
+from latentsync.work.progress import Progress
 
 
 @dataclass(frozen=True)

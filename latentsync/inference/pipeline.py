@@ -18,8 +18,6 @@ from latentsync.inference.face_file import MEDIAPIPE, open_face_finder
 from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
 from latentsync.inference.options import LipSyncOptions
-from latentsync.inference.prefetch import prefetched
-from latentsync.inference.progress import Progress
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
 from latentsync.inference.window import WindowGenerator
@@ -27,6 +25,8 @@ from latentsync.media.video_writer import VideoWriter
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.work.prefetch import prefetched
+from latentsync.work.progress import Progress
 
 _FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
@@ -124,7 +124,7 @@ class LipSyncPipeline:
         The output has the input's own time stamps, size, rotation and colours (a picture: 25 frames a second) and, as
         long as `options` do not say otherwise, the audio's length; a video that is shorter is played forwards and
         backwards. It appears only when it is complete. options: see `LipSyncOptions`; `changes` replace some of them
-        by name: `seed=7`. progress: see `inference.progress`.
+        by name: `seed=7`. progress: see `work.progress`.
         Raises UserError when something cannot be used, or no frame has a face.
         """
         return self.run(check_request(input, audio, output, options, **changes), progress)

@@ -1,7 +1,6 @@
 """What came out of a job, and what became of each frame."""
 
 import json
-import secrets
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +10,7 @@ from typing import Any
 
 from latentsync.errors import UserError
 from latentsync.inference.plan import FPS
+from latentsync.work.files import write_whole
 
 
 class Fate(str, Enum):
@@ -71,12 +71,7 @@ class LipSyncReport:
 
 def write_report(report: LipSyncReport, path: str | Path, **more: Any) -> None:
     """Write a report and `more` beside it to a JSON file, whole or not at all. Raises UserError where it cannot be."""
-    path = Path(path)
-    partial = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.part.json")
     try:
-        partial.write_text(json.dumps({**more, **report.as_json()}, indent=1, default=str) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps({**more, **report.as_json()}, indent=1, default=str) + "\n")
     except OSError as error:
         raise UserError(f"report '{path}': cannot write there ({error.strerror}); choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)

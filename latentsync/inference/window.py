@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
+from latentsync.diffusion.clip_random import ClipRandom
+from latentsync.diffusion.conditioning import Conditioning
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.diffusion.scheduler_names import DDIM
 from latentsync.diffusion.schedulers import make_scheduler
 from latentsync.errors import UserError
-from latentsync.face.mouth_mask import mouth_mask
 from latentsync.inference.plan import pad_to
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
@@ -58,8 +59,8 @@ class WindowGenerator:
         self.unet = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.autoencoder = autoencoder.to(device=self.device, dtype=dtype).eval()
         self.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._conditioning = Conditioning(self.autoencoder, resolution).to(self.device)
         self._schedule = schedule or NoiseSchedule()
-        self._keep = mouth_mask(resolution).to(self.device, dtype)  # (1, R, R)
 
     def start_noise(self, seed: int) -> Tensor:
         """The noise every window starts from, (1, 4, F, h, w): drawn for one frame, the same for all (as published)."""
@@ -86,18 +87,11 @@ class WindowGenerator:
         frames = torch.cat([self._to_frames(pad_to(window.crops, self.num_frames)) for window in windows])
         tokens = torch.stack([torch.stack(pad_to(list(w.audio_tokens), self.num_frames)) for w in windows])
         # The frames themselves are the reference, as published; each window draws its own posterior samples.
-        moments = [torch.cat(self.autoencoder.moments(part), dim=2) for part in (frames, frames * self._keep)]
-        draws = [
-            [self.autoencoder.sample_moments(part[i : i + 1], window.generator) for part in moments]
-            for i, window in enumerate(windows)
-        ]
-        reference, masked = (torch.cat(part) for part in zip(*draws))
+        known = self._conditioning.encode_frames(frames, ClipRandom(window.generator for window in windows))
         sampler = Sampler(self.unet, make_scheduler(scheduler, self._schedule))
         latents = sampler(
             torch.cat([window.noise for window in windows]),
-            self._latent_mask(reference),
-            masked,
-            reference,
+            known,
             tokens.to(self.device, self.dtype),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
@@ -108,7 +102,7 @@ class WindowGenerator:
         pixels = self.autoencoder.decode(latents)  # (B, F, 3, R, R)
         if not torch.isfinite(pixels).all():
             raise UserError("weights: the network's answer is not a number; try precision=32, or other weights")
-        blended = self._to_images(frames * self._keep + pixels * (1 - self._keep))
+        blended = self._to_images(self._conditioning.outside_mouth(frames, pixels))
         return [list(images)[: len(window.crops)] for images, window in zip(blended, windows)]
 
     def _to_frames(self, crops: Sequence[np.ndarray]) -> Tensor:
@@ -120,11 +114,6 @@ class WindowGenerator:
         """(B, F, 3, R, R) in [-1, 1] to (B, F, R, R, 3) uint8."""
         levels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round().byte()
         return rearrange(levels, "b f c h w -> b f h w c").contiguous().cpu().numpy()
-
-    def _latent_mask(self, latents: Tensor) -> Tensor:
-        """The mouth mask by nearest neighbour (every 8th pixel) at the size of `latents`, (B, 1, F, h, w)."""
-        small = nn.functional.interpolate(self._keep[None], size=latents.shape[-2:])  # (1, 1, h, w)
-        return repeat(small, "1 1 h w -> b 1 f h w", b=len(latents), f=self.num_frames)
 
 
 def posterior_generator(seed: int, window_index: int, device: torch.device | str) -> torch.Generator:

@@ -9,18 +9,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentsync.errors import UserError
+from latentsync.losses.loss import Loss, LossInputs, Needs
 from latentsync.weights.load import load_state
 
 CHUNK = 8  # frames whose activations are recomputed together
 FETCH_NAMES = {"vgg": "lpips-vgg16", "alex": "lpips-alexnet", "squeeze": "lpips-squeezenet"}
 
 
-class PerceptualLoss(nn.Module):
+class PerceptualLoss(Loss):
     """LPIPS with its published linear weights and a torchvision backbone loaded from a file.
 
     net: "vgg" (published), "alex" or "squeeze". weights_path: the backbone's convolution part, torchvision key names
     (`features.0.weight`, …), .safetensors or .pth. Raises UserError if the file is missing or does not fit.
     """
+
+    needs: Needs = "frames"
 
     def __init__(
         self, net: str = "vgg", weights_path: str | Path = "checkpoints/lpips/vgg16_features.safetensors"
@@ -33,12 +36,24 @@ class PerceptualLoss(nn.Module):
                 f"perceptual loss: backbone weights '{weights_path}' are missing; get them with: "
                 f"python -m latentsync.weights fetch {FETCH_NAMES[net]}"
             )
+        self._build(net)
+        self._load_backbone(load_state(weights_path), str(weights_path))
+
+    @classmethod
+    def untrained(cls, net: str = "vgg", weights_path: str | Path = "") -> "PerceptualLoss":
+        """In full size, with random weights, whatever `weights_path`."""
+        loss = cls.__new__(cls)
+        nn.Module.__init__(loss)
+        loss._build(net, pretrained=False)
+        return loss
+
+    def _build(self, net: str, pretrained: bool = True) -> None:
+        """pretrained: with the published linear weights on top of the backbone."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision's deprecation of `pretrained`, which lpips still passes
-            self.lpips = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-        self._load_backbone(load_state(weights_path), str(weights_path))
-        self.gradient_checkpointing = False
+            self.lpips = lpips.LPIPS(net=net, pretrained=pretrained, pnet_rand=True, verbose=False)
         self.lpips.eval().requires_grad_(False)
+        self.gradient_checkpointing = False
 
     def _load_backbone(self, state: dict[str, Tensor], name: str) -> None:
         """Fill lpips' slices, whose layers keep torchvision's numbers: slice1.0.weight is features.0.weight."""
@@ -51,12 +66,8 @@ class PerceptualLoss(nn.Module):
         self.lpips.net.load_state_dict({key: found[number] for key, number in own.items()})
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the backbone's activations, a chunk of frames at a time, in the backward pass."""
+        """A chunk of frames at a time."""
         self.gradient_checkpointing = True
-
-    def train(self, mode: bool = True) -> "PerceptualLoss":
-        """Stays in evaluation mode: the network is frozen."""
-        return super().train(False)
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """LPIPS (N,) between pictures (N, 3, H, W) in [-1, 1]."""
@@ -65,7 +76,6 @@ class PerceptualLoss(nn.Module):
         chunks = zip(one.split(CHUNK), other.split(CHUNK))
         return torch.cat([checkpoint(self.lpips, *chunk, use_reentrant=False).flatten() for chunk in chunks])
 
-    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
-        """Mean LPIPS of the lower halves of decoded and true frames (B, F, 3, H, W) in [-1, 1]."""
-        lower = [video.flatten(0, 1)[..., video.shape[-2] // 2 :, :] for video in (decoded, frames)]
+    def forward(self, inputs: LossInputs) -> Tensor:
+        lower = [video.flatten(0, 1)[..., video.shape[-2] // 2 :, :] for video in inputs.pixels()]
         return self.distance(*lower).mean()

@@ -1,42 +1,55 @@
 """The sync loss: generated lips match the sound in the eyes of a frozen SyncNet (LatentSync, Eq. 3)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentsync.errors import UserError
+from latentsync.losses.loss import Loss, LossInputs
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.weights.parts import load_syncnet
 
+# The SyncNet of the published stage 2, for `untrained`.
+PUBLISHED: dict[str, Any] = {
+    "audio_encoder": {
+        "in_channels": 1,
+        "block_out_channels": [32, 64, 128, 256, 512, 1024, 2048],
+        "downsample_factors": [[2, 1], 2, 2, 1, 2, 2, [2, 3]],
+        "attn_blocks": [0, 0, 0, 1, 1, 0, 0],
+        "dropout": 0.0,
+    },
+    "visual_encoder": {
+        "in_channels": 48,
+        "block_out_channels": [64, 128, 256, 256, 512, 1024, 2048, 2048],
+        "downsample_factors": [[1, 2], 2, 2, 2, 2, 2, 2, 2],
+        "attn_blocks": [0, 0, 0, 0, 1, 1, 0, 0],
+        "dropout": 0.0,
+    },
+}
 
-def syncnet_frames(frames: Tensor, syncnet: StableSyncNet) -> Tensor:
-    """Frames as SyncNet takes them: resized to its resolution, folded into channels, the lower half if it wants that.
 
-    frames: (B, F, C, H, W), pixels in [-1, 1] or latents. Returns (B, F·C, R/2, R). Raises UserError for another F.
+class SyncLoss(Loss):
+    """−log(max(cos, 0)) of the two embeddings: binary cross-entropy with target 1, in float32.
+
+    It looks at decoded frames, or at the clean latents if that is what the SyncNet was trained on.
+    num_frames: of the clips that it will see. Raises UserError if the SyncNet takes another number.
     """
-    config = syncnet.config
-    if frames.shape[1] != config["num_frames"]:
-        raise UserError(
-            f"SyncNet looks at {config['num_frames']} frames, the clips have {frames.shape[1]}: set num_frames"
-        )
-    folded = rearrange(frames, "b f c h w -> b (f c) h w")
-    if not config["latent_space"] and folded.shape[-1] != config["resolution"]:
-        folded = F.interpolate(folded.float(), size=(config["resolution"],) * 2, mode="bicubic")
-    return folded[..., folded.shape[-2] // 2 :, :] if config["lower_half"] else folded
 
-
-class SyncLoss(nn.Module):
-    """−log(max(cos, 0)) of the two embeddings: binary cross-entropy with target 1, in float32."""
-
-    def __init__(self, syncnet: StableSyncNet) -> None:
+    def __init__(self, syncnet: StableSyncNet, num_frames: int | None = None) -> None:
         super().__init__()
         self.syncnet = syncnet.eval().requires_grad_(False)
+        self.needs = "latents" if syncnet.config["latent_space"] else "clip"
+        if num_frames not in (None, syncnet.config["num_frames"]):
+            raise UserError(
+                f"model.objective.sync_loss: its SyncNet takes {syncnet.config['num_frames']} frames, but num_frames="
+                f"{num_frames}; give as many, another SyncNet, or model.objective.sync=0"
+            )
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "SyncLoss":
+    def from_pretrained(cls, path: str | Path, num_frames: int | None = None) -> "SyncLoss":
         """With the SyncNet in the folder `path` (config.json and weights).
 
         Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
@@ -46,26 +59,20 @@ class SyncLoss(nn.Module):
                 f"objective.sync: there is no SyncNet in '{path}'; train one (experiment=syncnet_demo), run "
                 "`python -m latentsync.weights fetch stable-syncnet`, or set model.objective.sync=0"
             )
-        return cls(load_syncnet(path))
+        return cls(load_syncnet(path), num_frames)
 
-    @property
-    def latent_space(self) -> bool:
-        """Whether it looks at latents rather than at decoded frames."""
-        return bool(self.syncnet.config["latent_space"])
+    @classmethod
+    def untrained(cls, path: str | Path, num_frames: int | None = None) -> "SyncLoss":
+        """In the size of the SyncNet in the folder `path`, or of the published one if there is no folder."""
+        there = (Path(path) / "config.json").is_file()
+        return cls(StableSyncNet.from_config(StableSyncNet.load_config(path) if there else PUBLISHED), num_frames)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute SyncNet's activations in the backward pass."""
         self.syncnet.enable_gradient_checkpointing()
 
-    def train(self, mode: bool = True) -> "SyncLoss":
-        """Stays in evaluation mode: the SyncNet is frozen."""
-        return super().train(False)
-
-    def forward(self, generated: Tensor, mel: Tensor) -> Tensor:
-        """generated: decoded frames (B, F, 3, H, W) in [-1, 1], or latents (B, C, F, h, w); mel: (B, 1, 80, 52)."""
-        if self.latent_space:
-            generated = rearrange(generated, "b c f h w -> b f c h w")
-        vision, audio = self.syncnet(syncnet_frames(generated, self.syncnet), mel)
-        with torch.autocast(vision.device.type, enabled=False):
-            cosine = F.cosine_similarity(vision.float(), audio.float()).clamp(0, 1)
+    def forward(self, inputs: LossInputs) -> Tensor:
+        generated = inputs.clean_pred.transpose(1, 2) if self.needs == "latents" else inputs.pixels()[0]
+        cosine = self.syncnet.cosine(generated, inputs.mel)
+        with torch.autocast(cosine.device.type, enabled=False):
+            cosine = cosine.clamp(0, 1)
             return F.binary_cross_entropy(cosine, torch.ones_like(cosine))

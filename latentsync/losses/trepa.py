@@ -5,12 +5,17 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import VideoMAEConfig, VideoMAEModel
 
+from latentsync.losses.loss import Loss, LossInputs, Needs
 from latentsync.models.video_encoder import VideoEncoder
+from latentsync.weights.videomae import GIANT, videomae_config
 
 
-class TrepaLoss(nn.Module):
+class TrepaLoss(Loss):
     """MSE of the L2-normalised features that a frozen video encoder gives to generated and true clips."""
+
+    needs: Needs = "clip"
 
     def __init__(self, video_encoder: VideoEncoder) -> None:
         super().__init__()
@@ -21,20 +26,22 @@ class TrepaLoss(nn.Module):
         """With the video encoder in the folder `path`. Raises UserError if there is none."""
         return cls(VideoEncoder.from_pretrained(path))
 
+    @classmethod
+    def untrained(cls, path: str | Path) -> "TrepaLoss":
+        """In the size of the video encoder in the folder `path`, or of the published one if there is no folder."""
+        there = (Path(path) / "config.json").is_file()
+        config = VideoMAEConfig.from_pretrained(path) if there else videomae_config(GIANT)
+        return cls(VideoEncoder(VideoMAEModel(config), nn.LayerNorm(config.hidden_size)))
+
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the encoder's activations in the backward pass."""
         self.video_encoder.gradient_checkpointing_enable()
 
-    def train(self, mode: bool = True) -> "TrepaLoss":
-        """Stays in evaluation mode: the encoder is frozen."""
-        return super().train(False)
-
-    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
-        """decoded, frames: (B, F, 3, H, W) in [-1, 1]. Returns a scalar; gradients reach `decoded` alone."""
+    def forward(self, inputs: LossInputs) -> Tensor:
+        decoded, frames = inputs.pixels()
         with torch.no_grad():
             true_features = self.features(frames)
         return F.mse_loss(self.features(decoded), true_features)
 
     def features(self, frames: Tensor) -> Tensor:
-        """Unit feature vectors (B, D), float32."""
+        """Unit feature vectors (B, D), float32, of frames (B, F, 3, H, W) in [-1, 1]."""
         return F.normalize(self.video_encoder((frames + 1) / 2).float(), dim=-1)

@@ -13,6 +13,7 @@ from latentsync.errors import UserError
 from latentsync.media.color import RgbReader
 from latentsync.media.containers import first_video_stream, open_media
 from latentsync.media.orientation import frame_orientation
+from latentsync.work.files import written_whole
 
 # Time stamps are rounded in files, to 1 ms in Matroska: a frame this little late still counts as in time.
 _TIME_TOLERANCE = 1.5e-3
@@ -95,6 +96,12 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(
             f"input '{path}': cannot be read as a picture ({error}); give .jpg, .png, .bmp or .webp"
         ) from error
+
+
+def write_picture(path: str | Path, image: np.ndarray) -> None:
+    """An image (H, W, 3) uint8 RGB as a PNG that appears when it is complete."""
+    with written_whole(path) as part:
+        Image.fromarray(image).save(part, format="PNG")
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:

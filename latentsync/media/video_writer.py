@@ -1,7 +1,6 @@
 """Pictures to video files with sound: a streaming writer, and clips as bytes for shards."""
 
 import io
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -20,6 +19,7 @@ from latentsync.media.audio_track import AudioTrack, Sound, file_sound, wave_sou
 from latentsync.media.color import YuvMaker
 from latentsync.media.picture import VideoLook, even
 from latentsync.media.video_encoder import add_video_stream
+from latentsync.work.files import hidden_name
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
@@ -74,7 +74,7 @@ class VideoWriter:
             self._sound = wave_sound(*audio)
         elif audio_from is not None and not self._copies:
             self._sound = file_sound(audio_from)
-        self._partial = self.path.with_name(f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{self.path.suffix}")
+        self._partial = hidden_name(self.path)
         self._yuv = YuvMaker()
         self._container: OutputContainer | None = None
         self._track: AudioTrack | CopiedTrack | None = None

@@ -145,6 +145,27 @@ class StableSyncNet(ModelMixin, ConfigMixin):
             )
         return F.normalize(vision, dim=1), F.normalize(audio, dim=1)
 
+    def fold(self, frames: Tensor) -> Tensor:
+        """Frames as the network takes them: resized to its resolution, folded into channels, its half of the face.
+
+        frames: (B, F, C, H, W), pixels in [-1, 1] or latents. Returns (B, F·C, R/2, R), or (B, F·C, h, w) of latents.
+        Raises UserError for another F.
+        """
+        if frames.shape[1] != self.config["num_frames"]:
+            raise UserError(
+                f"SyncNet looks at {self.config['num_frames']} frames, the clips have {frames.shape[1]}: set num_frames"
+            )
+        folded = rearrange(frames, "b f c h w -> b (f c) h w")
+        if not self.config["latent_space"] and folded.shape[-1] != self.config["resolution"]:
+            folded = F.interpolate(folded.float(), size=(self.config["resolution"],) * 2, mode="bicubic")
+        return folded[..., folded.shape[-2] // 2 :, :] if self.config["lower_half"] else folded
+
+    def cosine(self, frames: Tensor, mel: Tensor) -> Tensor:
+        """Cosine (B,), float32, between frames (B, F, C, H, W) as for `fold` and mel (B, 1, 80, 52)."""
+        vision, audio = self(self.fold(frames), mel)
+        with torch.autocast(vision.device.type, enabled=False):
+            return F.cosine_similarity(vision.float(), audio.float())
+
     def __getattr__(self, name: str) -> Any:
         # The two networks bear the names of configuration entries, and diffusers would hand out the entries, also to
         # its own `from_pretrained`.

@@ -1,6 +1,5 @@
 """Checkpoints, whole or not there at all: every N steps, after the last one, and when the run is told to stop."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from latentsync.training.preemption import Preempted, StopSignals
+from latentsync.work.files import remove_leftovers, written_whole
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -21,28 +21,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # type: ignore[override]
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        flush_folder(target.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with written_whole(path, lasting=True) as part:
+            torch.save(checkpoint, part)
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -66,8 +46,7 @@ class RunCheckpoint(ModelCheckpoint):
         self._steps_seen = self._last_global_step_saved = trainer.global_step
         self._signals.install(trainer)
         if trainer.is_global_zero:
-            for leftover in Path(str(self.dirpath)).glob(".*.ckpt.*"):
-                leftover.unlink()  # a killed run was writing it
+            remove_leftovers(str(self.dirpath))
 
     def on_train_batch_end(
         self,

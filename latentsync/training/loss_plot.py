@@ -13,6 +13,8 @@ from lightning.pytorch.loggers import CSVLogger
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the choice of the backend
 
+from latentsync.work.files import written_whole
+
 # What is logged beside losses and scores, and has no place in their plot.
 BESIDE = ("gradients/", "lr-", "train/frames_per_second", "train/data_wait", "train/peak_memory_gb")
 Series = dict[str, list[tuple[int, float]]]
@@ -68,8 +70,8 @@ def plot_metrics(series: Series, path: Path) -> None:
     for axis in axes.flat[len(panels) :]:
         axis.remove()
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with written_whole(path) as part:
+        figure.savefig(part, format="png", dpi=100)
     plt.close(figure)
 
 

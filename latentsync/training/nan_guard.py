@@ -12,6 +12,7 @@ from torch import Tensor
 from latentsync.data.sample import ClipBatch
 from latentsync.errors import UserError
 from latentsync.losses.objective import ObjectiveResult
+from latentsync.work.files import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +56,11 @@ class NanGuard:
 
     def keep(self, batch: ClipBatch, result: ObjectiveResult, step: int, rank: int) -> Path:
         """Write the batch and its losses; returns where."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{step:08d}_rank_{rank}.pt"
         content: dict[str, Any] = {part.name: _on_cpu(getattr(batch, part.name)) for part in fields(batch)}
         content["losses"] = {name: float(value.detach()) for name, value in result.raw.items()}
-        temporary = path.with_name(f".{path.name}.part")
-        torch.save(content, temporary)
-        temporary.replace(path)
+        with written_whole(path) as part:
+            torch.save(content, part)
         return path
 
 

@@ -1,30 +1,25 @@
 """Which networks recompute their activations in the backward pass instead of keeping them: memory for time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from latentsync.errors import UserError
 from latentsync.losses.objective import Objective
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
 
-PARTS = ("unet", "autoencoder", "perceptual", "trepa", "sync")
-
 
 def recompute(
     parts: bool | Sequence[str], unet: UNet3DConditionModel, autoencoder: FrameAutoencoder, objective: Objective
 ) -> None:
-    """Turn it on in `parts`: True for all, or some of PARTS; losses of weight 0 are passed over.
+    """Turn it on in `parts`: True for all, or some of unet, autoencoder and the objective's losses.
 
-    Raises UserError for an unknown part.
+    Losses of weight 0 are passed over. Raises UserError for an unknown part.
     """
-    chosen = PARTS if parts is True else tuple(parts or ())
-    for part in chosen:
-        if part not in PARTS:
-            raise UserError(
-                f"model.gradient_checkpointing: '{part}' is unknown; give true, false or some of {list(PARTS)}"
-            )
-    if "unet" in chosen:
-        unet.enable_gradient_checkpointing()
-    if "autoencoder" in chosen:
-        autoencoder.enable_gradient_checkpointing()
-    objective.enable_gradient_checkpointing([part for part in chosen if part in PARTS[2:]])
+    networks: dict[str, Any] = {"unet": unet, "autoencoder": autoencoder, **objective.losses}
+    known = ["unet", "autoencoder", *objective.names]
+    for part in known if parts is True else list(parts or ()):
+        if part not in known:
+            raise UserError(f"model.gradient_checkpointing: '{part}' is unknown; give true, false or some of {known}")
+        if part in networks:
+            networks[part].enable_gradient_checkpointing()

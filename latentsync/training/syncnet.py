@@ -10,7 +10,6 @@ from torch import Tensor
 
 from latentsync.data.sample import ClipBatch
 from latentsync.errors import UserError
-from latentsync.losses.sync import syncnet_frames
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, freeze, optimizer_config
@@ -56,8 +55,7 @@ class SyncNetModule(lightning.LightningModule):
 
     def cosine(self, frames: Tensor, mel: Tensor) -> Tensor:
         """Cosine (B,) between frames (B, F, C, H, W), pixels in [-1, 1] or latents, and mel (B, 1, 80, 52)."""
-        vision, audio = self.syncnet(syncnet_frames(frames, self.syncnet), mel)
-        return F.cosine_similarity(vision, audio)
+        return self.syncnet.cosine(frames, mel)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         generator = step_generator(self, self.seed, batch_idx)

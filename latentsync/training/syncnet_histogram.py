@@ -11,6 +11,7 @@ from torch import Tensor
 from latentsync.errors import UserError
 from latentsync.training.pictures import log_picture
 from latentsync.training.syncnet import SyncNetModule
+from latentsync.work.files import written_whole
 
 
 class SyncNetHistogram(lightning.Callback):
@@ -34,11 +35,9 @@ class SyncNetHistogram(lightning.Callback):
         if not trainer.is_global_zero:
             return
         figure = histogram(cosines.cpu(), trainer.global_step)
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{trainer.global_step:08d}.png"
-        temporary = path.with_name(f".{path.name}")
-        figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(path)
+        with written_whole(path) as part:
+            figure.savefig(part, format="png", dpi=110)
         log_picture(trainer, "val/confidence", path)
 
 

@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-import cv2
 import lightning
 import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from latentsync.data.sample import ClipBatch
+from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.errors import UserError
-from latentsync.losses.sync import syncnet_frames
+from latentsync.media.frames import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.training.lipsync import LipSyncModule
@@ -76,21 +75,18 @@ class ValidationVideo(Callback):
     def generate(self, module: LipSyncModule, batch: ClipBatch) -> Tensor:
         """Generated frames (B, F, 3, H, W) in [-1, 1] for a batch, by the sampler that inference uses."""
         assert batch.audio_tokens is not None
+        latents = module.conditioning.encode(batch, ClipRandom.of(batch.keys, self.seed, device=module.device))
         generator = torch.Generator(module.device).manual_seed(self.seed)
-        latents = module.encode(batch, generator)
-        sampler = Sampler(module.unet, module.schedule.scheduler())
         noise = initial_noise(latents.target.shape, generator).to(latents.target)
-        sampled = sampler(
-            noise, latents.mask, latents.masked, latents.reference, batch.audio_tokens,
-            num_inference_steps=self.num_inference_steps, guidance_scale=self.guidance_scale,
-        )  # fmt: skip
+        sampler = Sampler(module.unet, module.schedule.scheduler())
+        sampled = sampler(noise, latents, batch.audio_tokens, self.num_inference_steps, self.guidance_scale)
         return module.autoencoder.decode(sampled).clamp(-1, 1)
 
     def frames(self, module: LipSyncModule, batch: ClipBatch, generated: Tensor) -> np.ndarray:
         """(F, 4 · H, B · W, 3) uint8: the batch's clips side by side in four rows, one clip a column."""
         assert batch.target is not None
         assert batch.reference is not None
-        rows = [batch.target, batch.target * module.mouth_mask, generated, batch.reference]
+        rows = [batch.target, module.conditioning.masked(batch.target), generated, batch.reference]
         grid = rearrange(torch.stack(rows), "rows b f c h w -> f (rows h) (b w) c")
         return ((grid.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
 
@@ -106,11 +102,10 @@ def write_moments(frames: np.ndarray, path: Path) -> None:
     """MOMENTS frames out of (F, H, W, 3) uint8 side by side as one PNG."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int))
     sheet = np.concatenate([frames[number] for number in chosen], axis=1)
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(path, sheet)
 
 
 @torch.no_grad()
 def sync_score(syncnet: StableSyncNet, frames: Tensor, mel: Tensor) -> Tensor:
     """Mean cosine in [0, 1] between frames (B, 16, 3, H, W) in [-1, 1] and mel (B, 1, 80, 52)."""
-    vision, audio = syncnet(syncnet_frames(frames, syncnet), mel)
-    return F.cosine_similarity(vision, audio).mean()
+    return syncnet.cosine(frames, mel).mean()

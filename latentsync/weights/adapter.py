@@ -11,8 +11,9 @@ from torch import Tensor
 
 from latentsync.errors import UserError
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.weights.export import save_safetensors, written_whole
+from latentsync.weights.export import save_safetensors
 from latentsync.weights.load import load_safetensors, named
+from latentsync.work.files import write_whole
 
 NAME = "default"
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -47,8 +48,7 @@ def save_adapter(unet: UNet3DConditionModel, folder: Path) -> None:
         "target_modules": sorted(config.target_modules or []),
         "lora_dropout": config.lora_dropout,
     }
-    with written_whole(folder / CONFIG_FILE) as staged:
-        staged.write_text(json.dumps(settings, indent=2) + "\n")
+    write_whole(folder / CONFIG_FILE, json.dumps(settings, indent=2) + "\n")
 
 
 def load_adapter(unet: UNet3DConditionModel, folder: Path) -> LoraModel:

@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from latentsync.weights.export import export
 from latentsync.weights.identify import Identity, identify
 from latentsync.weights.load import folder_weights, load_state
 from latentsync.weights.parts import load_audio_encoder, load_autoencoder, load_syncnet, load_video_encoder
+from latentsync.work.files import folder_written_whole
 
 CONVERTIBLE = ("unet", "stable-syncnet", "whisper-openai", "whisper-transformers", "videomae-v2", "autoencoder")
 
@@ -60,18 +60,6 @@ def convert_into(source: Path, folder: Path) -> str:
         os.replace(file, folder / file.name)
     staged.rmdir()
     return done.replace(str(staged), str(folder))
-
-
-@contextmanager
-def folder_written_whole(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target`, renamed to it on success and removed on failure."""
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
-    staged.mkdir(parents=True)
-    try:
-        yield staged
-        os.replace(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def config_file(path: Path | None) -> dict[str, Any] | None:

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,10 @@ from latentsync.weights.guard import Fit
 from latentsync.weights.identify import identify
 from latentsync.weights.layout import syncnet_config, unet_config
 from latentsync.weights.load import CHECKSUM, checksum, folder_config, folder_weights, load_state
+from latentsync.work.files import write_whole, written_whole
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"  # as diffusers names it, so that from_pretrained finds it
 CLASSES = {"unet": "UNet3DConditionModel", "stable-syncnet": "StableSyncNet"}
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`, renamed to it on success and removed on failure."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield staged
-        os.replace(staged, target)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def save_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -54,8 +42,7 @@ def save_folder(
 ) -> None:
     """`config.json` and safetensors, the layout of diffusers' `save_pretrained`."""
     save_safetensors(state, folder / WEIGHTS_NAME, metadata)
-    with written_whole(folder / "config.json") as staged:
-        staged.write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n")
+    write_whole(folder / "config.json", json.dumps(dict(config), indent=2, sort_keys=True) + "\n")
 
 
 def save_published(state: Mapping[str, Tensor], path: Path, global_step: int = 0, syncnet: bool = False) -> None:

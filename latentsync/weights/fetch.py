@@ -33,6 +33,7 @@ from latentsync.weights.registry import (
     known,
     place,
 )
+from latentsync.work.files import write_whole
 
 CHUNK = 1 << 20  # bytes
 CONNECT_TIMEOUT = 10.0  # seconds without an answer before the next source is tried
@@ -308,9 +309,7 @@ def record(folder: Path, target: str, size: int, digest: str, source: str) -> No
     """Add a fetched file to the record."""
     entries = read_record(folder)
     entries[target] = {"size": size, "sha256": digest, "source": source}
-    staged = folder / f"{RECORD}.part"
-    staged.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
-    os.replace(staged, folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def first_line(error: BaseException) -> str:

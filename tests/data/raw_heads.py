@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.parts import Measuring
-from data_prep.runner import Outcome, describe
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
+from latentsync.work.runner import Outcome, answer
 
 RESOLUTION = 64
 
@@ -50,10 +50,7 @@ class HereRunner:
     def map(self, work: Any, items: Iterable[Any], tell: Any = None) -> Iterator[Outcome[Any]]:
         for item in items:
             self.asked.append(getattr(item, "name", item))
-            try:
-                yield Outcome(item, work(item, self._alive))
-            except Exception as error:
-                yield Outcome(item, failure=describe(error))
+            yield Outcome(item, *answer(work, item, self._alive))
 
     def _alive(self, share: float) -> None:
         assert 0 <= share <= 1

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from data_prep.runner import Alive, LocalRunner
+from latentsync.work.local_runner import LocalRunner
+from latentsync.work.runner import Alive
 
 Job = tuple[str, Path]
 
@@ -49,7 +50,7 @@ def outcomes(folder: Path, kinds: list[str], **settings: float) -> dict[str, tup
 
 def ray_outcomes(folder: Path, kinds: list[str], **settings: float) -> dict[str, tuple[str | None, str | None]]:
     """As `outcomes`, in actors of a Ray that lives for this call."""
-    from data_prep.ray_runner import RayRunner
+    from latentsync.work.ray_runner import RayRunner
 
     runner = RayRunner(num_workers=2, **settings)  # type: ignore[arg-type]
     found = list(runner.map(act, [(kind, folder) for kind in kinds]))

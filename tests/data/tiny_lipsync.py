@@ -9,7 +9,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from latentsync.data.sample import ClipBatch
+from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.diffusion.schedule import NoiseSchedule
+from latentsync.losses.clean_latents import CleanLatentsLoss
+from latentsync.losses.loss import Loss, LossInputs
 from latentsync.losses.objective import Objective
 from latentsync.losses.sync import SyncLoss
 from latentsync.losses.trepa import TrepaLoss
@@ -62,13 +65,13 @@ def tiny_trepa() -> TrepaLoss:
     return TrepaLoss(pretrained_encoder(videomae_for_pretraining(**sizes, intermediate_size=32)))
 
 
-class RoughPerceptual(nn.Module):
+class RoughPerceptual(Loss):
     """Stands where LPIPS stands, without its backbone file: a distance of small pictures."""
 
-    def enable_gradient_checkpointing(self) -> None:
-        pass
+    needs = "frames"
 
-    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
+        decoded, frames = inputs.pixels()
         pool = partial(nn.functional.avg_pool3d, kernel_size=(1, 4, 4))
         return (pool(decoded) - pool(frames)).square().mean()
 
@@ -94,4 +97,12 @@ def module(objective: Callable[[], Objective] = Objective, zero_outputs: bool = 
 
 
 def whole_objective() -> Objective:
-    return Objective(1.0, 0.1, 10.0, 0.05, 0.1, RoughPerceptual, tiny_trepa, tiny_sync_loss)
+    weights = {"noise": 1.0, "perceptual": 0.1, "trepa": 10.0, "sync": 0.05, "clean_latents": 0.1}
+    return Objective(
+        **weights, perceptual_loss=RoughPerceptual, trepa_loss=tiny_trepa, sync_loss=tiny_sync_loss,
+        clean_latents_loss=CleanLatentsLoss,
+    )  # fmt: skip
+
+
+def draws(one: ClipBatch, seed: int = 5) -> ClipRandom:
+    return ClipRandom.of(one.keys, seed)

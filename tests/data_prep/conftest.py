@@ -1,10 +1,8 @@
 """A folder of short synthetic talking heads with their landmarks, as raw video for data preparation."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clean_process import Forker
 from raw_heads import draw_head, write_head
 
 
@@ -15,10 +13,3 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_head(folder / "talk.mp4", draw_head(100_003))
     write_head(folder / "again" / "talk.mp4", draw_head(100_004, seconds=4.0))
     return folder
-
-
-@pytest.fixture(scope="session")
-def forker() -> Iterator[Forker]:
-    """Starts processes that may be killed."""
-    with Forker() as started:
-        yield started

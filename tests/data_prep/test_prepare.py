@@ -20,10 +20,10 @@ from data_prep import prepare as entry
 from data_prep.av_offset import ScorerMaker
 from data_prep.manifest import read_limits, read_manifest
 from data_prep.prepare import prepare
-from data_prep.runner import LocalRunner
 from latentsync.data.shard_writer import read_index
 from latentsync.errors import UserError
 from latentsync.media import ClipReader
+from latentsync.work.local_runner import LocalRunner
 
 
 def arguments(heads: Path, output: Path, **changes: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_run_killed_at_five_moments_ends_with_the_same_bytes(
         lambda: list(output.glob("work/.*.part/*.mp4")),
         lambda: list(output.glob("work/*/record.json")),
         lambda: len(list(output.glob("work/*/record.json"))) == 2,
-        lambda: list(output.glob(".shards.part")),
+        lambda: list(output.glob(".shards.*.part")),
         lambda: list(output.glob("shards/*.tar")),
     ]
     killed = 0
@@ -239,3 +239,17 @@ def test_summary_counts_reasons(whole: Path) -> None:
     lines = entry.summary(rows, whole).splitlines()
     assert lines[0] == "1 clips, 1.5 minutes, from 3 sources"
     assert lines[1:3] == ["rejected: no face 1", "failed: time limit 1"]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_shards_of_local_processes(heads: Path, tmp_path: Path, forker: Forker) -> None:
+    ray_runner = pytest.importorskip("latentsync.work.ray_runner")
+    pytest.importorskip("ray", reason="needs the extra `ray`")
+    arguments = {"input": heads, "measuring": measuring(), "limits": {}, "clips_per_shard": 1}
+    local, ray = tmp_path / "local", tmp_path / "ray"
+    forker.call(prepare, output=local, runner=LocalRunner(2, start_method="fork"), **arguments)
+    forker.call(prepare, output=ray, runner=ray_runner.RayRunner(2), **arguments)
+    shards = [{path.name: path.read_bytes() for path in (out / "shards").iterdir()} for out in (local, ray)]
+    assert len(shards[0]) == 4
+    assert shards[0] == shards[1]
+    pandas.testing.assert_frame_equal(read_manifest(local), read_manifest(ray))

@@ -1,10 +1,13 @@
 """The sampler: an oracle leads it to the truth; guidance, other schedulers, progress. Parity is in tests/parity."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
 from torch import Tensor, nn
 
+from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.guidance import check_guidance_scale, guide
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.diffusion.schedule import NoiseSchedule
@@ -28,13 +31,13 @@ class Oracle(nn.Module):
         return (sample[:, :4] - alpha.sqrt() * clean) / (1 - alpha).sqrt()
 
 
-def inputs(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def inputs(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(3)
     masked, reference = (torch.randn(SHAPE, generator=generator).to(dtype) for _ in range(2))
-    mask = torch.ones(1, 1, *SHAPE[2:])
+    mask = torch.ones(1, 1, *SHAPE[2:], dtype=dtype)
     noise = initial_noise(SHAPE, generator).to(dtype)
     audio_tokens = torch.ones(1, 3, 2, 8, dtype=dtype)
-    return {"noise": noise, "mask": mask, "masked": masked, "reference": reference, "audio_tokens": audio_tokens}
+    return {"noise": noise, "known": KnownLatents(mask, masked, reference), "audio_tokens": audio_tokens}
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm"])
@@ -44,7 +47,7 @@ def test_true_noise_leads_to_the_clean_latents_with_any_scheduler(scheduler: str
     given = inputs()
     latents = Sampler(Oracle(), chosen)(**given, num_inference_steps=10)
     # With `set_alpha_to_one` false, √(1 − ᾱ_0) = 3 % of the noise stays.
-    torch.testing.assert_close(latents, given["reference"], atol=0.1, rtol=0.05)
+    torch.testing.assert_close(latents, given["known"].reference, atol=0.1, rtol=0.05)
 
 
 def test_guidance_costs_a_second_pass_and_only_above_one() -> None:
@@ -58,7 +61,7 @@ def test_guidance_goes_on_beyond_the_conditional_answer() -> None:
     given = inputs()
     latents = Sampler(Oracle(), SCHEDULE.scheduler())(**given, num_inference_steps=10, guidance_scale=2.0)
     # Without audio the oracle knows nothing (0), with it the reference: guidance 2 goes twice as far.
-    torch.testing.assert_close(latents, 2 * given["reference"], atol=0.1, rtol=0.05)
+    torch.testing.assert_close(latents, 2 * given["known"].reference, atol=0.1, rtol=0.05)
     assert torch.equal(guide(torch.zeros(2), torch.ones(2), 1.5), torch.full((2,), 1.5))
 
 
@@ -67,7 +70,7 @@ def test_network_gets_half_precision_and_steps_are_float32() -> None:
     latents = Sampler(oracle, SCHEDULE.scheduler())(**given, num_inference_steps=10)
     assert latents.dtype == torch.bfloat16
     assert {dtype for _, dtype in oracle.shown} == {torch.bfloat16}
-    torch.testing.assert_close(latents, given["reference"], atol=0.1, rtol=0.05)
+    torch.testing.assert_close(latents, given["known"].reference, atol=0.1, rtol=0.05)
 
 
 def test_progress_is_told_after_every_step() -> None:

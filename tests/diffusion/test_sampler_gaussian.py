@@ -7,6 +7,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from torch import Tensor, nn
 
+from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.diffusion.schedule import NoiseSchedule
 
@@ -29,12 +30,11 @@ class GaussianNetwork(nn.Module):
         return (1 - left).sqrt() * (sample[:, :4] - left.sqrt() * mean) / (left * SPREAD**2 + 1 - left)
 
 
-def conditions(mean: float) -> dict[str, Tensor]:
+def conditions(mean: float) -> dict[str, Any]:
     batch, _, num_frames, height, width = SHAPE
+    mask = torch.full((batch, 1, num_frames, height, width), 7.0)
     return {
-        "mask": torch.full((batch, 1, num_frames, height, width), 7.0),
-        "masked": torch.full(SHAPE, 8.0),
-        "reference": torch.full(SHAPE, 9.0),
+        "known": KnownLatents(mask, masked=torch.full(SHAPE, 8.0), reference=torch.full(SHAPE, 9.0)),
         "audio_tokens": torch.full((batch, num_frames, 5, 6), mean),
     }
 

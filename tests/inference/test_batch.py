@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from benchmarks.stand_in import stand_in_pipeline
-from data_prep.runner import HereRunner
 from latentsync.inference.batch import Batch, share_of
 from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
+from latentsync.work.runner import HereRunner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -18,8 +18,8 @@ from benchmarks.fuzz import attempt, cases
 from benchmarks.stand_in import stand_in_pipeline
 from latentsync.errors import UserError
 from latentsync.inference import LipSyncPipeline
-from latentsync.inference.interruption import unwind_on_sigterm
 from latentsync.media import VideoWriter, encode_clip, encode_wav, probe_video
+from latentsync.work.stopping import unwind_on_sigterm
 
 
 @pytest.fixture(scope="module")

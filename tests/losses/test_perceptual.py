@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from loss_inputs import pixels
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
@@ -57,7 +58,7 @@ def test_true_frames_cost_least_and_more_blur_costs_more(net: str, lpips_of: Any
     frames = heads.frames()[:3, :2]
     flat = frames.flatten(0, 1)
     blurred = [gaussian_blur(flat, kernel_size=[13, 13], sigma=[sigma]).view_as(frames) for sigma in (1.0, 3.0)]
-    true, little, much = (lpips_of(net)(decoded, frames).item() for decoded in (frames, *blurred))
+    true, little, much = (lpips_of(net)(pixels(decoded, frames)).item() for decoded in (frames, *blurred))
     assert true == pytest.approx(0, abs=1e-6)
     assert 0.005 < little < much
 
@@ -65,7 +66,7 @@ def test_true_frames_cost_least_and_more_blur_costs_more(net: str, lpips_of: Any
 def test_gradient_reaches_the_lower_half_alone(lpips_of: Any, heads: Any, assert_frozen: Any) -> None:
     loss, frames = lpips_of("alex"), heads.frames()[:1, :2]
     decoded = (0.9 * frames).requires_grad_()
-    loss(decoded, frames).backward()
+    loss(pixels(decoded, frames)).backward()
     assert decoded.grad is not None
     assert decoded.grad[..., :64, :].abs().max() == 0
     assert (decoded.grad[..., 64:, :].abs().amax(dim=(2, 3, 4)) > 0).all()  # of every frame

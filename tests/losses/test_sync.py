@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_inputs import inputs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
-from latentsync.losses.sync import SyncLoss, syncnet_frames
+from latentsync.losses.loss import LossInputs
+from latentsync.losses.sync import SyncLoss
 from latentsync.models.syncnet import StableSyncNet
 
 
@@ -27,8 +29,12 @@ def mel() -> Tensor:
     return torch.rand((2, 1, 80, 52), generator=torch.Generator().manual_seed(1)) * 8 - 4
 
 
+def see(frames: Tensor, mel: Tensor) -> LossInputs:
+    return inputs(decoded=frames, frames=frames, mel=mel)
+
+
 def test_frames_of_the_right_size_are_only_folded_and_cut(frames: Tensor, syncnet: StableSyncNet) -> None:
-    folded = syncnet_frames(frames, syncnet)
+    folded = syncnet.fold(frames)
     assert folded.shape == (2, 48, 32, 64)
     for frame in (0, 7, 15):
         for channel in range(3):
@@ -38,7 +44,7 @@ def test_frames_of_the_right_size_are_only_folded_and_cut(frames: Tensor, syncne
 @pytest.mark.parametrize("side", [32, 128])
 def test_other_sizes_are_resized_before_the_cut(side: int, syncnet: StableSyncNet) -> None:
     ramp = torch.linspace(-1, 1, side)[:, None].expand(1, 16, 3, side, side)  # bright at the bottom
-    folded = syncnet_frames(ramp, syncnet)
+    folded = syncnet.fold(ramp)
     assert folded.shape == (1, 48, 32, 64)
     expected = F.interpolate(ramp[0], size=(64, 64), mode="bilinear", antialias=True)[0, 0, 32:, 5]
     torch.testing.assert_close(folded[0, 3, :-3, 5], expected[:-3], atol=0.02, rtol=0)
@@ -46,16 +52,16 @@ def test_other_sizes_are_resized_before_the_cut(side: int, syncnet: StableSyncNe
 
 def test_latents_are_not_resized(latent_syncnet: StableSyncNet) -> None:
     latents = torch.randn((1, 16, 4, 16, 16), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(syncnet_frames(latents, latent_syncnet), latents.flatten(1, 2)[..., 8:, :])
+    assert torch.equal(latent_syncnet.fold(latents), latents.flatten(1, 2)[..., 8:, :])
 
 
 @torch.inference_mode()
 def test_it_is_minus_the_log_of_the_cosine(syncnet: StableSyncNet, frames: Tensor, mel: Tensor) -> None:
     loss = SyncLoss(syncnet)
-    vision, audio = syncnet(syncnet_frames(frames, syncnet), mel)
+    vision, audio = syncnet(syncnet.fold(frames), mel)
     cosine = (vision * audio).sum(dim=1)
     assert cosine.min() > 0
-    torch.testing.assert_close(loss(frames, mel), -cosine.log().mean())
+    torch.testing.assert_close(loss(see(frames, mel)), -cosine.log().mean())
 
 
 def always_answer(syncnet: StableSyncNet, vision: float, audio: float) -> None:
@@ -75,7 +81,7 @@ def test_loss_and_gradient_are_finite_at_both_ends(
     always_answer(syncnet, vision, audio)
     loss = SyncLoss(syncnet)
     frames.requires_grad_()
-    value = loss(frames, mel)
+    value = loss(see(frames, mel))
     assert value.item() == pytest.approx(expected, abs=1e-4)
     value.backward()
     assert frames.grad is not None
@@ -87,7 +93,7 @@ def test_gradient_reaches_the_lower_half_of_every_frame(
 ) -> None:
     loss = SyncLoss(syncnet)
     frames.requires_grad_()
-    loss(frames, mel).backward()
+    loss(see(frames, mel)).backward()
     assert frames.grad is not None
     assert frames.grad[..., :32, :].abs().max() == 0
     assert (frames.grad[..., 32:, :].abs().amax(dim=(2, 3, 4)) > 0).all()
@@ -96,30 +102,33 @@ def test_gradient_reaches_the_lower_half_of_every_frame(
 
 def test_gradient_reaches_latents(latent_syncnet: StableSyncNet, mel: Tensor) -> None:
     loss = SyncLoss(latent_syncnet)
-    assert loss.latent_space
+    assert loss.needs == "latents"
     latents = torch.randn((2, 4, 16, 16, 16), generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss(latents, mel).backward()
+    loss(inputs(clean_pred=latents, mel=mel)).backward()
     assert latents.grad is not None
     assert (latents.grad.abs().amax(dim=(1, 3, 4)) > 0).all()
 
 
 def test_under_autocast_the_logarithm_is_float32(syncnet: StableSyncNet, frames: Tensor, mel: Tensor) -> None:
     loss = SyncLoss(syncnet)
-    exact = loss(frames, mel)
+    exact = loss(see(frames, mel))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = loss(frames, mel)
+        value = loss(see(frames, mel))
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, exact, atol=0.05, rtol=0)
 
 
 def test_another_number_of_frames_is_refused(syncnet: StableSyncNet, frames: Tensor) -> None:
     with pytest.raises(UserError, match="looks at 16 frames, the clips have 8"):
-        syncnet_frames(frames[:, :8], syncnet)
+        syncnet.fold(frames[:, :8])
+    with pytest.raises(UserError, match="SyncNet takes 16 frames, but num_frames=25"):
+        SyncLoss(syncnet, num_frames=25)
+    assert SyncLoss(syncnet, num_frames=16).needs == "clip"
 
 
 def test_saved_syncnet_gives_the_same_loss(syncnet: StableSyncNet, frames: Tensor, mel: Tensor, tmp_path: Path) -> None:
     syncnet.save_pretrained(tmp_path)
-    assert torch.equal(SyncLoss.from_pretrained(tmp_path)(frames, mel), SyncLoss(syncnet)(frames, mel))
+    assert torch.equal(SyncLoss.from_pretrained(tmp_path)(see(frames, mel)), SyncLoss(syncnet)(see(frames, mel)))
 
 
 def test_weights_that_lack_a_key_are_refused(syncnet: StableSyncNet, tmp_path: Path) -> None:
@@ -143,7 +152,7 @@ def test_embedded_syncnet_prefers_the_sound_that_belongs_to_the_lips(
 ) -> None:
     loss = SyncLoss.from_pretrained(embedded("syncnet"))
     frames = heads.frames(30)
-    true = loss(frames, heads.mel(30)).item()
-    shifted = {shift: loss(frames, heads.mel(30 + shift)).item() for shift in (-12, -8, 8, 12)}
-    others = loss(frames, heads.mel(30).roll(1, dims=0)).item()
+    true = loss(see(frames, heads.mel(30))).item()
+    shifted = {shift: loss(see(frames, heads.mel(30 + shift))).item() for shift in (-12, -8, 8, 12)}
+    others = loss(see(frames, heads.mel(30).roll(1, dims=0))).item()
     assert true < min(*shifted.values(), others), (true, shifted, others)

@@ -143,7 +143,7 @@ def write_and_raise(path: Path, error: type[BaseException]) -> None:
     with VideoWriter(path, 32, 32, 25, audio=(tone(1.0), 16000)) as writer:
         for frame in smooth_frames(40, 32, 32):  # more than the encoder holds back
             writer.write(frame)
-        assert len(list(path.parent.glob(".*.part.mp4"))) == 1
+        assert len(list(path.parent.glob(".*.mp4.*.part"))) == 1
         assert not path.exists() or path.read_bytes() == b"old"
         raise error
 

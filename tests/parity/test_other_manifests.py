@@ -14,6 +14,7 @@ from test_parity_ddim import test_sampler_ends_in_the_published_latents as check
 from test_parity_unet import NUM_TOKENS
 from test_parity_unet import test_unet_answers_as_published as check_unet
 
+from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.sampler import Sampler
 from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.models.unet import UNet3DConditionModel
@@ -53,9 +54,9 @@ def make_folder(folder: Path, inputs_salt: int = SALT) -> GoldenFolder:
         )
         latents = Sampler(unet, NoiseSchedule().scheduler())(
             tensor("noise", 1, 4, 1, SIDE, SIDE).expand(-1, -1, FRAMES, -1, -1),
-            (tensor("mask", 1, 1, *shape) > 0).float(),
-            tensor("masked", 1, 4, *shape),
-            tensor("ref", 1, 4, *shape),
+            KnownLatents(
+                (tensor("mask", 1, 1, *shape) > 0).float(), tensor("masked", 1, 4, *shape), tensor("ref", 1, 4, *shape)
+            ),
             tensor("audio", 1, FRAMES, NUM_TOKENS, width),
             num_inference_steps=2,
             guidance_scale=3.0,

@@ -4,6 +4,7 @@ import torch
 from golden_folder import Golden, assert_close, under_either_reading
 from test_parity_unet import NUM_TOKENS, published_unet
 
+from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.sampler import Sampler
 from latentsync.diffusion.schedule import NoiseSchedule
 
@@ -19,9 +20,11 @@ def test_sampler_ends_in_the_published_latents(golden: Golden) -> None:
     scheduler = NoiseSchedule().scheduler()
     ours = Sampler(published_unet(network), scheduler)(
         noise,
-        mask=(golden.tensor("mask", batch, 1, num_frames, height, width) > 0).float(),
-        masked=golden.tensor("masked", batch, channels, num_frames, height, width),
-        reference=golden.tensor("ref", batch, channels, num_frames, height, width),
+        KnownLatents(
+            mask=(golden.tensor("mask", batch, 1, num_frames, height, width) > 0).float(),
+            masked=golden.tensor("masked", batch, channels, num_frames, height, width),
+            reference=golden.tensor("ref", batch, channels, num_frames, height, width),
+        ),
         audio_tokens=golden.tensor("audio", batch, num_frames, NUM_TOKENS, network.config["cross_attention_dim"]),
         num_inference_steps=golden.config["steps"],
         guidance_scale=golden.config["guidance_scale"],

@@ -4,20 +4,20 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_lipsync import FRAMES, batch, module, tiny_sync_loss, tiny_trepa, whole_objective
+from tiny_lipsync import FRAMES, batch, draws, module, tiny_trepa, whole_objective
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.losses.loss import Loss, LossInputs
 from latentsync.losses.objective import Objective
-from latentsync.training.lipsync import LipSyncModule, frames_at
+from latentsync.training.lipsync import LipSyncModule
 from latentsync.training.optimization import optimizer_config, parameter_groups
 from latentsync.training.optimizers import adamw_8bit
-from latentsync.training.recomputation import PARTS
 
 
 def gradients(**options: object) -> Tensor:
     lip_sync = module(whole_objective, zero_outputs=False, trainable=["attn2."], **options).train()
-    lip_sync.step(batch(), torch.Generator().manual_seed(5)).total.backward()
+    lip_sync.step(batch(), draws(batch())).total.backward()
     return torch.cat([p.grad.flatten() for p in lip_sync.unet.parameters() if p.grad is not None])
 
 
@@ -29,16 +29,18 @@ def test_recomputing_any_part_gives_the_same_gradients() -> None:
 
 def test_unknown_part_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="'vae' is unknown; give true, false or some of") as refused:
-        module(gradient_checkpointing=["vae"])
-    assert all(part in str(refused.value) for part in PARTS)
+        module(partial(Objective, trepa=0.0), gradient_checkpointing=["trepa", "vae"])  # of weight 0: passed over
+    assert all(part in str(refused.value) for part in ("unet", "autoencoder", "noise", "trepa"))
 
 
-class Seen(nn.Module):
+class Seen(Loss):
     """Stands where LPIPS stands and keeps what it is shown."""
 
+    needs = "frames"
     shown: Tensor
 
-    def forward(self, decoded: Tensor, frames: Tensor) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
+        decoded, frames = inputs.pixels()
         Seen.shown = frames
         assert decoded.shape == frames.shape
         return (decoded - frames).square().mean()
@@ -49,7 +51,7 @@ def shown_frames(whole_clips: bool, **options: object) -> list[list[int]]:
     extra = {"trepa": 1.0, "trepa_loss": tiny_trepa} if whole_clips else {}
     lip_sync = module(partial(Objective, perceptual=1.0, perceptual_loss=Seen, **extra), **options)
     clips = batch(2)
-    lip_sync.step(clips, torch.Generator().manual_seed(1))
+    lip_sync.step(clips, draws(clips, 1))
     return [
         [next(i for i in range(FRAMES) if torch.equal(frame, clips.target[number, i])) for frame in Seen.shown[number]]
         for number in range(2)
@@ -69,22 +71,14 @@ def test_only_the_frames_that_are_looked_at_are_decoded() -> None:
     decoded = []
     decode = lip_sync.autoencoder.decode
     lip_sync.autoencoder.decode = lambda latents: decoded.append(latents.shape[2]) or decode(latents)
-    lip_sync.step(batch(), torch.Generator().manual_seed(1))
+    lip_sync.step(batch(), draws(batch(), 1))
     assert decoded == [3]
     with pytest.raises(UserError, match="pixel_frames=0: give at least 1"):
         module(pixel_frames=0)
 
 
-def test_frames_at_picks_each_clips_own_numbers() -> None:
-    clips = torch.arange(2 * 3 * 4).reshape(2, 3, 4, 1, 1).float()
-    numbers = torch.tensor([[0, 3], [1, 2]])
-    assert frames_at(clips, numbers, 2).squeeze().tolist() == [
-        [[0, 3], [4, 7], [8, 11]], [[13, 14], [17, 18], [21, 22]],
-    ]  # fmt: skip
-
-
 def losses(lip_sync: LipSyncModule) -> dict[str, float]:
-    result = lip_sync.step(batch(), torch.Generator().manual_seed(5))
+    result = lip_sync.step(batch(), draws(batch()))
     return {name: float(value.detach()) for name, value in result.raw.items()}
 
 
@@ -157,8 +151,3 @@ def test_compiled_unet_keeps_its_state_dict_names() -> None:
 def test_eight_bit_optimizer_says_what_it_needs() -> None:
     with pytest.raises(UserError, match=r"adamw_8bit (needs bitsandbytes: pip install|works on an NVIDIA GPU only)"):
         adamw_8bit([nn.Parameter(torch.zeros(2))])
-
-
-def test_sync_loss_of_pixels_needs_whole_clips() -> None:
-    assert Objective(sync=1.0, sync_loss=tiny_sync_loss).needs_whole_clips
-    assert not Objective(perceptual=1.0, perceptual_loss=Seen).needs_whole_clips

@@ -10,9 +10,10 @@ from torch import nn
 from configs.compose import load_config
 from latentsync.errors import UserError
 from latentsync.losses.objective import Objective
+from latentsync.losses.perceptual import PerceptualLoss
 from latentsync.training.plan.estimate import Estimate, empty_batch, estimate, loss_of, shapes_only
 from latentsync.training.plan.live_bytes import LiveBytes
-from latentsync.training.plan.networks import perceptual_loss, without_files
+from latentsync.training.plan.networks import without_files
 from latentsync.training.plan.report import plan_text
 from train import plan, run
 
@@ -20,7 +21,7 @@ DATA = {"batch_size": 1, "num_frames": FRAMES, "resolution": SIDE, "pixels": Tru
 
 
 def objective() -> Objective:
-    return Objective(1.0, 0.0, 10.0, 0.05, 0.1, None, tiny_trepa, tiny_sync_loss)
+    return Objective(trepa=10.0, trepa_loss=tiny_trepa, sync=0.05, sync_loss=tiny_sync_loss)
 
 
 def test_live_bytes_of_a_chain_of_layers_are_those_of_its_closed_form() -> None:
@@ -90,9 +91,9 @@ def test_files_are_replaced_wherever_they_are_named() -> None:
     }
     made = without_files(model)
     assert made["unet"]["weights"] is None
-    assert made["losses"][0]["_target_"].endswith("plan.networks.perceptual_loss")
+    assert made["losses"][0]["_target_"] == "latentsync.losses.perceptual.PerceptualLoss.untrained"
     assert model["unet"]["weights"] == "sd15-unet"
-    assert sum(p.numel() for p in perceptual_loss("squeeze").parameters()) > 7e5
+    assert sum(p.numel() for p in PerceptualLoss.untrained("squeeze").parameters()) > 7e5
 
 
 def test_other_modules_are_refused() -> None:

@@ -58,16 +58,20 @@ def test_run_killed_ten_times_equals_the_uninterrupted_run(shards: Path, tmp_pat
     moments = np.random.default_rng()  # other moments at every run of the tests
     arguments = overrides(shards, killed, f"trainer.max_steps={STEPS}", "resume=auto")
     arguments += ["+callbacks.record._target_=run_process.RankRecord", f"+callbacks.record.folder={tmp_path}"]
+
+    def half_written() -> set[Path]:
+        return set(killed.glob("checkpoints/.*.ckpt.*.part"))
+
     steps_at_kill = []
     record = tmp_path / "rank0.jsonl"
     for path in (log, record):
         path.touch()
     for kill in range(KILLS):
         before, steps = log.stat().st_size, record.read_bytes().count(b"\n") + int(moments.integers(0, 4))
+        left = half_written()
         process = start(arguments, log)
         if kill % 3 == 2:  # while a checkpoint is being written
-            half_written = f"checkpoints/.*.ckpt.{process.pid}"
-            wait_for(lambda name=half_written: list(killed.glob(name)), process, log)
+            wait_for(lambda seen=left: half_written() - seen, process, log)
         else:  # at any time from the building of the model on
             wait_for(lambda seen=before: STARTED.search(log.read_bytes(), seen), process, log)
             # Counted in steps: in seconds, a fast machine would be through before the last kill.

@@ -8,12 +8,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from tiny_clips import LoudnessTokens
-from tiny_lipsync import FRAMES, SIDE, batch, module, whole_objective
+from tiny_lipsync import FRAMES, SIDE, batch, draws, module, whole_objective
 from torch import Tensor
 
 from data_prep.synthesize import synthesize
 from latentsync.data.datamodule import ClipDataModule
 from latentsync.data.sample import ClipBatch
+from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.errors import UserError
 from latentsync.models.unet import UNet3DConditionModel
 
@@ -23,7 +24,7 @@ def test_whole_objective_reaches_every_trained_weight_and_no_frozen_one(checkpoi
     trained = ["motion_modules.", "attentions."]
     lip_sync = module(whole_objective, zero_outputs=False, trainable=trained, gradient_checkpointing=checkpointing)
     lip_sync.train()
-    result = lip_sync.step(batch(), torch.Generator().manual_seed(5))
+    result = lip_sync.step(batch(), draws(batch()))
     result.total.backward()
     assert set(result.raw) == {"noise", "perceptual", "trepa", "sync", "clean_latents"}
     for name, parameter in lip_sync.named_parameters():
@@ -45,7 +46,7 @@ def test_thirty_steps_on_one_batch_halve_the_noise_loss() -> None:
     optimizer = torch.optim.AdamW(lip_sync.unet.parameters(), lr=3e-3)
     losses = []
     for _ in range(30):
-        loss = lip_sync.step(one, torch.Generator().manual_seed(5)).raw["noise"]
+        loss = lip_sync.step(one, draws(one)).raw["noise"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -54,8 +55,8 @@ def test_thirty_steps_on_one_batch_halve_the_noise_loss() -> None:
 
 
 def test_dropped_audio_is_zero_for_whole_clips_at_the_asked_rate() -> None:
-    lip_sync = module(audio_dropout=0.3)
-    tokens = lip_sync.drop_audio(torch.ones(2000, 2, 3, 4), torch.Generator().manual_seed(0))
+    clips = ClipRandom.of([str(number) for number in range(2000)], seed=0)
+    tokens = clips.dropout(torch.ones(2000, 2, 3, 4), 0.3)
     kept = tokens.flatten(1)
     assert ((kept == 0).all(1) | (kept == 1).all(1)).all()
     assert 0.26 < (kept[:, 0] == 0).float().mean() < 0.34
@@ -110,7 +111,7 @@ def test_checkpoint_holds_the_unet_alone_and_refuses_another(tmp_path: Path, sha
 
 def test_stored_latents_give_what_pixels_give() -> None:
     lip_sync, one = module(), batch()
-    keep = lip_sync.mouth_mask
+    keep = lip_sync.conditioning.mouth_mask
     moments = {
         name: torch.cat(lip_sync.autoencoder.moments(frames), dim=2).detach()
         for name, frames in (
@@ -118,7 +119,7 @@ def test_stored_latents_give_what_pixels_give() -> None:
         )
     }  # fmt: skip
     stored = ClipBatch(one.keys, one.start_frames, one.reference_starts, one.mel, one.audio_tokens, **moments)
-    ours, theirs = (lip_sync.encode(which, torch.Generator().manual_seed(3)) for which in (one, stored))
+    ours, theirs = (lip_sync.conditioning.encode(which, draws(one)) for which in (one, stored))
     for name in ("target", "mask", "masked", "reference"):
         assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-5), name
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from tiny_lipsync import draws
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -97,7 +98,7 @@ def test_video_shows_target_masked_generated_and_reference_and_scores_are_syncne
 
     generated = callback.generate(module.eval(), one)
     assert generated.abs().max() <= 1
-    rows = [one.target, one.target * module.mouth_mask, generated, one.reference]
+    rows = [one.target, one.target * module.conditioning.mouth_mask, generated, one.reference]
     shown = np.stack([frame.image for frame in read_frames(path)]).reshape(FRAMES, 4, SIDE, SIDE, 3).astype(float)
     for index, row in enumerate(rows):
         expected = ((row[0].permute(0, 2, 3, 1) + 1) * 127.5).numpy()
@@ -128,13 +129,14 @@ def test_published_objective_with_the_real_lpips_reaches_every_weight_of_the_une
     if not VGG.is_file():
         pytest.skip(f"needs {VGG.name}: python -m latentsync.weights fetch lpips-vgg16")
     objective = Objective(
-        1.0, 0.1, 10.0, 0.05, 0.0, partial(PerceptualLoss, "vgg", VGG), trepa, lambda: SyncLoss(syncnet())
-    )
+        perceptual=0.1, perceptual_loss=partial(PerceptualLoss, "vgg", VGG),
+        trepa=10.0, trepa_loss=trepa, sync=0.05, sync_loss=lambda: SyncLoss(syncnet()),
+    )  # fmt: skip
     module = lip_sync(objective).train()
     for parameter in module.unet.parameters():  # layers that start at zero pass no gradient to what lies before them
         if not parameter.any():
             nn.init.normal_(parameter, std=0.05)
-    result = module.step(batch(), torch.Generator().manual_seed(5))
+    result = module.step(batch(), draws(batch()))
     result.total.backward()
     assert objective.weights == {"noise": 1.0, "perceptual": 0.1, "trepa": 10.0, "sync": 0.05}
     expected = sum(objective.weights[name] * value for name, value in result.raw.items())
@@ -150,13 +152,13 @@ def test_published_objective_with_the_real_lpips_reaches_every_weight_of_the_une
 
 def test_float16_moments_as_shards_store_them_give_the_latents_of_the_pixels() -> None:
     module, one = lip_sync(), batch()
-    pictures = {"target": one.target, "masked": one.target * module.mouth_mask, "reference": one.reference}
+    pictures = {"target": one.target, "masked": one.target * module.conditioning.mouth_mask, "reference": one.reference}
     stored = {
         f"{name}_moments": torch.cat(module.autoencoder.moments(frames), dim=2).detach().half().float()
         for name, frames in pictures.items()
     }
     from_stored = ClipBatch(one.keys, one.start_frames, one.reference_starts, one.mel, one.audio_tokens, **stored)
-    ours, theirs = (module.encode(which, torch.Generator().manual_seed(3)) for which in (one, from_stored))
+    ours, theirs = (module.conditioning.encode(which, draws(one)) for which in (one, from_stored))
     for name in ("target", "masked", "reference"):
         pixels, moments = getattr(ours, name), getattr(theirs, name)
         assert (pixels - moments).abs().max() < 2e-3 * pixels.abs().max(), name

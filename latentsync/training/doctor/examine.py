@@ -16,6 +16,7 @@ from latentsync.training.doctor.network import STEPS, Pairs, check_embeddings, c
 from latentsync.training.doctor.pairs import check_batch, check_negatives
 from latentsync.training.doctor.picture import picture
 from latentsync.training.syncnet import SyncNetModule
+from latentsync.work.files import write_whole, written_whole
 
 CLIPS = 64  # looked at
 PAIRS = 16  # learnt by heart
@@ -56,9 +57,9 @@ def examine(
     tell(check_embeddings(module, pairs))
     finding, curves = check_one_batch(module, pairs, steps)
     tell(finding)
-    folder.mkdir(parents=True, exist_ok=True)
-    picture(clips, curves).savefig(folder / "doctor.png", dpi=110)
-    (folder / "doctor.json").write_text(json.dumps([asdict(found) for found in findings], indent=1) + "\n")
+    with written_whole(folder / "doctor.png") as part:
+        picture(clips, curves).savefig(part, format="png", dpi=110)
+    write_whole(folder / "doctor.json", json.dumps([asdict(found) for found in findings], indent=1) + "\n")
     return findings
 
 

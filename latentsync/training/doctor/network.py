@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentsync.losses.sync import syncnet_frames
 from latentsync.training.doctor.finding import Finding, Verdict
 from latentsync.training.syncnet import SyncNetModule, pair_loss
 
@@ -28,7 +27,7 @@ class Pairs:
 def check_embeddings(module: SyncNetModule, pairs: Pairs) -> Finding:
     """Embeddings that are the same for all clips, not finite, or zero carry nothing."""
     syncnet = module.syncnet
-    vision, audio = syncnet(syncnet_frames(pairs.positive, syncnet), pairs.mel)
+    vision, audio = syncnet(syncnet.fold(pairs.positive), pairs.mel)
     values = {}
     for name, embedding in (("picture", vision.float()), ("sound", audio.float())):
         if not embedding.isfinite().all():
@@ -70,7 +69,7 @@ def learn(module: SyncNetModule, pairs: Pairs, faster: float, steps: int) -> tup
     optimizer = module.make_optimizer(list(student.parameters()))
     for group in optimizer.param_groups:
         group["lr"] *= faster
-    frames = syncnet_frames(torch.cat([pairs.positive, pairs.negative]), student)
+    frames = student.fold(torch.cat([pairs.positive, pairs.negative]))
     mel = pairs.mel.repeat(2, 1, 1, 1)
     synced = torch.arange(len(mel), device=mel.device) < len(pairs.mel)
     losses: list[float] = []

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from latentsync.data.sample import ClipBatch
+from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.errors import UserError
 from latentsync.media.mel import window_length
 from latentsync.training.lipsync import LipSyncModule
 from latentsync.training.plan.live_bytes import LiveBytes
 from latentsync.training.plan.networks import size_of
-from latentsync.training.randomness import clip_generators
 from latentsync.training.syncnet import SyncNetModule, pair_loss
 
 TOKENS = 50  # audio tokens a frame of Whisper tiny: 10 encoder steps of 5 hidden layers
@@ -99,11 +99,10 @@ def parts_of(module: LightningModule) -> dict[str, nn.Module]:
 
 def loss_of(module: LightningModule, batch: ClipBatch) -> Tensor:
     """What the module's training step minimises, without its logging."""
-    generators = clip_generators(torch.device("cpu"), 0, 0, batch.keys)
     if isinstance(module, LipSyncModule):
-        return module.step(batch, generators).total
+        return module.step(batch, ClipRandom.of(batch.keys, seed=0)).total
     assert isinstance(module, SyncNetModule)
-    frames, _ = module.windows(batch, generators[0])
+    frames, _ = module.windows(batch, torch.Generator())
     return pair_loss(module.cosine(frames, batch.mel), torch.ones(len(batch), dtype=torch.bool))
 
 

@@ -1,6 +1,7 @@
 """Being told to stop: SIGTERM unwinds like Ctrl-C, so that nothing half-written stays behind."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,14 @@ def unwind_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stopped_with(message: str) -> Iterator[None]:
+    """For a command: Ctrl-C and SIGTERM end it with one line and, as shells have it, exit code 130 or 143."""
+    try:
+        with unwind_on_sigterm():
+            yield
+    except KeyboardInterrupt as stop:
+        print(message, file=sys.stderr)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from latentsync.inference import progress
-from latentsync.inference.progress import ProgressBar
+from latentsync.work import progress
+from latentsync.work.progress import ProgressBar
 
 
 class Terminal(io.StringIO):

@@ -3,18 +3,14 @@
 import sys
 from pathlib import Path
 
-import pandas
 import pytest
 from clean_process import Forker
-from raw_heads import measuring
 from runner_jobs import ray_outcomes
 
 from configs.compose import load_config
-from data_prep.manifest import read_manifest
-from data_prep.prepare import prepare
 from latentsync.errors import UserError
 
-ray_runner = pytest.importorskip("data_prep.ray_runner")
+ray_runner = pytest.importorskip("latentsync.work.ray_runner")
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
 
@@ -27,20 +23,6 @@ def test_items_that_raise_die_and_hang_give_one_outcome_each(forker: Forker, tmp
     assert found["die"][1].startswith("its worker process died")
     assert found["hang"] == (None, "no progress within the time limit of 2 s")
     assert found["a"] == ("a done", None)
-
-
-@pytest.mark.slow
-def test_ray_gives_the_shards_of_local_processes(heads: Path, tmp_path: Path, forker: Forker) -> None:
-    from data_prep.runner import LocalRunner
-
-    arguments = {"input": heads, "measuring": measuring(), "limits": {}, "clips_per_shard": 1}
-    local, ray = tmp_path / "local", tmp_path / "ray"
-    forker.call(prepare, output=local, runner=LocalRunner(2, start_method="fork"), **arguments)
-    forker.call(prepare, output=ray, runner=ray_runner.RayRunner(2), **arguments)
-    shards = [{path.name: path.read_bytes() for path in (out / "shards").iterdir()} for out in (local, ray)]
-    assert len(shards[0]) == 4
-    assert shards[0] == shards[1]
-    pandas.testing.assert_frame_equal(read_manifest(local), read_manifest(ray))
 
 
 def test_configuration_names_the_arguments() -> None:

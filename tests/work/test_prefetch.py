@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from latentsync.inference.prefetch import prefetched
+from latentsync.work.prefetch import prefetched
 
 
 def test_items_come_in_order_while_the_source_works_ahead() -> None:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from latentsync.inference.interruption import Terminated, unwind_on_sigterm
+from latentsync.work.stopping import Terminated, unwind_on_sigterm
 
 
 def test_sigterm_runs_the_cleanup_and_the_old_handler_comes_back() -> None:

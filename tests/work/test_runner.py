@@ -8,8 +8,9 @@ import pytest
 from clean_process import Forker
 from runner_jobs import left_after_closing, outcomes
 
-from data_prep.runner import LocalRunner
 from latentsync.errors import UserError
+from latentsync.work.local_runner import LocalRunner
+from latentsync.work.runner import Alive, HereRunner, run_all
 
 
 def test_every_item_gives_one_outcome_and_errors_are_one_line(forker: Forker, tmp_path: Path) -> None:
@@ -62,3 +63,16 @@ def test_workers_leave_when_the_run_is_killed(forker: Forker, tmp_path: Path) ->
 def test_settings_out_of_range_are_refused_by_name(settings: dict) -> None:
     with pytest.raises(UserError, match=f"runner.{next(iter(settings))}"):
         LocalRunner(**settings)
+
+
+def test_a_mistake_in_the_command_ends_the_run_and_other_failures_do_not() -> None:
+    def work(item: int, alive: Alive) -> int:
+        if item == 2:
+            raise UserError("weights: none there")
+        return 10 // item
+
+    outcomes = run_all(HereRunner(), work, [1, 0, 2, 1], "items")
+    assert next(outcomes).result == 10
+    assert next(outcomes).failure == "ZeroDivisionError: integer division or modulo by zero"
+    with pytest.raises(UserError, match=r"^weights: none there$"):
+        next(outcomes)
