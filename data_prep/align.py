@@ -9,23 +9,25 @@ from data_prep.candidate import FaceFrame, FaceLook
 from data_prep.face_tracks import TrackFrame
 from data_prep.manifest import Row
 from latentsync.face.alignment import FaceAligner, canvas_size
-from latentsync.face.head_box import SteadyBoxes, head_box, syncnet_crop
+from latentsync.face.head_box import SteadyBoxes, head_box, square_crop, surroundings, syncnet_crop
 
 
 class TrackAligner:
     """Aligns the faces of one track. resolution: R of the crops; box_size: S of the crops around the head that a sync
-    scorer wants beside them, 0 = none. Those make it late: their boxes are medians over frames, see `head_box`."""
+    scorer wants beside them; context: S of those with the head's surroundings; 0 = none. Those make it late: their
+    boxes are medians over frames, see `head_box`."""
 
-    def __init__(self, resolution: int, box_size: int = 0) -> None:
+    def __init__(self, resolution: int, box_size: int = 0, context: int = 0) -> None:
         self.seen = 0
         self._aligner, self._resolution, self._box_size = FaceAligner(resolution), resolution, box_size
+        self._context = context
         self._boxes: SteadyBoxes[tuple[FaceFrame, np.ndarray]] = SteadyBoxes()
 
     def push(self, tracked: TrackFrame, look: FaceLook) -> list[FaceFrame]:
         """Take the next frame; give those that are ready. Raises ValueError for landmarks that coincide."""
         self.seen += 1
         aligned = self._align(tracked, look)
-        if not self._box_size:
+        if not self._box_size and not self._context:
             return [aligned]
         return self._ready(self._boxes.push((aligned, tracked.frame.image), head_box(tracked.face)))
 
@@ -34,7 +36,12 @@ class TrackAligner:
         return self._ready(self._boxes.end())
 
     def _ready(self, decided: list[tuple[tuple[FaceFrame, np.ndarray], np.ndarray]]) -> list[FaceFrame]:
-        return [replace(frame, box_crop=syncnet_crop(image, box, self._box_size)) for (frame, image), box in decided]
+        ready = []
+        for (frame, image), box in decided:
+            seen = syncnet_crop(image, box, self._box_size) if self._box_size else None
+            context = square_crop(image, *surroundings(box), self._context) if self._context else None
+            ready.append(replace(frame, box_crop=seen, context=context))
+        return ready
 
     def _align(self, tracked: TrackFrame, look: FaceLook) -> FaceFrame:
         frame, face = tracked.frame, tracked.face

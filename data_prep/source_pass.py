@@ -122,7 +122,7 @@ class SourcePass:
         """One face in one frame: look at it, align it, and measure the candidates that are complete by then."""
         if tracked.track not in shot.faces:
             measuring = self._parts.measuring
-            aligner = TrackAligner(measuring.resolution, measuring.box_size)
+            aligner = TrackAligner(measuring.resolution, measuring.box_size, self._parts.clips.context or 0)
             shot.faces[tracked.track] = (TrackCutter(shot.number, tracked.track, self._parts.clips), aligner)
         cutter, aligner = shot.faces[tracked.track]
         with self.clock.stage("crop"):

@@ -26,6 +26,7 @@ _HALF_OF_BROWS, _BELOW_BROWS = 1.223, 0.526  # the same of three points alone, i
 # either side, from its top to 0.8 of its half below.
 _MARGIN = 0.4
 _BORDER = (110, 110, 110)
+_ROOM = 1.2  # sides of the surroundings, in sides of that crop
 
 Item = TypeVar("Item")
 
@@ -82,8 +83,20 @@ class SteadyBoxes(Generic[Item]):
 
 def syncnet_crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """What SyncNet v2 sees of a head, (size, size, 3) uint8 RGB, of an image (H, W, 3); grey beyond the picture."""
-    x, y, half = box
-    return square_crop(image, x - half * (1 + _MARGIN), y - half, 2 * half * (1 + _MARGIN), size)
+    left, top, side = _syncnet_square(box)
+    return square_crop(image, left, top, side, size)
+
+
+def surroundings(box: np.ndarray) -> tuple[float, float, float]:
+    """(left, top, side) of a square that holds the SyncNet crop with room for boxes that are found anew in it."""
+    left, top, side = _syncnet_square(box)
+    more = (_ROOM - 1) / 2 * side
+    return left - more, top - more, _ROOM * side
+
+
+def _syncnet_square(box: np.ndarray) -> tuple[float, float, float]:
+    x, y, half = (float(value) for value in box)
+    return x - half * (1 + _MARGIN), y - half, 2 * half * (1 + _MARGIN)
 
 
 def square_crop(image: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """An evaluation as a whole: rows, reasons, intervals, the report in a browser, and comparisons."""
 
-import json
 import shutil
 import time
 from dataclasses import replace
@@ -13,12 +12,11 @@ from raw_heads import HereRunner, draw_head, write_head
 from configs.compose import load_config
 from eval import evaluate
 from eval.evaluate import available
-from eval.generation import check_same, pairing, unpack, upright_size
+from eval.generation import check_same, pairing
 from eval.metrics.metric import Definition
 from eval.report import worst_first
 from eval.results import Results, Summary, VideoResult, bootstrap_interval, read_results, table
 from eval.scoring import Settings
-from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 
 SETTINGS = Settings({"similarity": {}, "mouth_truth": {}, "flicker": {}}, 64, "json")
@@ -102,11 +100,13 @@ def test_cross_protocol_has_no_number_that_needs_true_frames(folders: Path) -> N
 
 def test_metric_without_weights_is_reported_and_none_at_all_is_an_error(tmp_path: Path) -> None:
     missing = {"weights": str(tmp_path / "none")}
-    usable, reasons = available(Settings({"similarity": {}, "fid": missing}, 64, "json"))
+    usable, reasons = available(Settings({"similarity": {}, "fid": missing}, 64, "json"), {})
     assert set(usable) == {"similarity"}
     assert "fetch inception-fid" in reasons["fid"]
     with pytest.raises(UserError, match="no metric can be computed"):
-        available(Settings({"fid": missing}, 64, "json"))
+        available(Settings({"fid": missing}, 64, "json"), {})
+    with pytest.raises(UserError, match="no metric can be computed: fvd: too tight"):
+        available(Settings({"fvd": {}}, 64, "json"), {"fvd": "too tight", "sync_v2": "not asked for"})
 
 
 def test_reconstruction_with_other_sound_is_stopped_or_scored_as_cross(folders: Path, tmp_path: Path) -> None:
@@ -140,6 +140,8 @@ def test_nothing_paired_has_exit_code_one(folders: Path, tmp_path: Path, capsys:
         (["videos=a", "shards=b"], "give either videos"),
         (["videos=a", "seed=0"], "give 1 or more"),
         (["videos=a", "other_sound=maybe"], "choose stop or cross"),
+        (["videos=a", "sources=b"], "the folder of videos that shards"),
+        (["shards=a", "sources=b"], "the folder of videos that shards"),
         (["videos=a", "metrics=[bleu]"], "give some of"),
         (["videos=a", "resolution=100"], "multiple of 8"),
     ],
@@ -165,20 +167,6 @@ def test_videos_of_other_settings_are_never_taken_for_these(tmp_path: Path) -> N
     check_same(tmp_path, {"weights": "demo", "seed": 1})
     with pytest.raises(UserError, match="give another folder"):
         check_same(tmp_path, {"weights": "mine", "seed": 1})
-
-
-def test_clips_of_shards_come_out_upright_with_their_landmarks(tmp_path: Path) -> None:
-    from data_prep.synthesize import synthesize
-    from latentsync.media.probe import probe_video
-
-    synthesize(output=tmp_path / "shards", num_clips=1, seconds=1.0, resolution=64)
-    (key,) = unpack(ShardSet(tmp_path / "shards"), tmp_path / "sources", None)
-    info = probe_video(tmp_path / "sources" / f"{key}.mp4")
-    assert (info.height, info.width) == upright_size(64) == (128, 96)
-    points = np.array(json.loads((tmp_path / "sources" / f"{key}.json").read_text())["truth"]["landmarks3"])
-    assert points.shape == (25, 3, 2)
-    # On the canvas that crops are squeezed from, the brows are 41 of 75 apart.
-    assert np.ptp(points[:, :2, 0], axis=1).mean() == pytest.approx(41 / 75 * 96, rel=0.1)
 
 
 def test_bootstrap_interval_is_that_of_the_mean() -> None:
