@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from latentsync.diffusion.scheduler_names import SCHEDULERS
-from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
+from latentsync.inference.generator import WindowGenerator, WindowInput, posterior_generator
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip

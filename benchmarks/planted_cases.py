@@ -20,7 +20,7 @@ import numpy as np
 
 from configs.compose import load_config
 from data_prep.av_offset import ScorerMaker
-from data_prep.limits import read_limits
+from data_prep.limits import parse_limits
 from data_prep.manifest import Row
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
@@ -270,7 +270,7 @@ def judged(chosen: Sequence[Case], folder: Path, runner: Runner, sound: bool) ->
 
 def _prepared(raw: Path, output: Path, runner: Runner, sound: bool) -> list[Row]:
     config = load_config("data_prep/prepare", ["input=.", "output=.", f"syncnet={'demo' if sound else 'none'}"])
-    limits = read_limits({name: pair if pair is None else list(pair) for name, pair in config.limits.items()})
+    limits = parse_limits({name: pair if pair is None else list(pair) for name, pair in config.limits.items()})
     scorer = ScorerMaker(config.syncnet._target_, {"weights": config.syncnet.weights}) if sound else None
     measuring = Measuring(RESOLUTION, clips=CLIPS, finder={"kind": "json" if sound else "mediapipe"})
     return prepare(raw, output, runner, measuring, limits, scorer, max_failed_share=1)

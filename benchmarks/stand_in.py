@@ -9,7 +9,7 @@ import torch
 from latentsync.face.landmarks import Face, FaceFinder
 from latentsync.face.mouth_mask import mouth_mask
 from latentsync.inference import LipSyncPipeline
-from latentsync.inference.window import StepProgress, WindowGenerator, WindowInput
+from latentsync.inference.generator import StepProgress, WindowGenerator, WindowInput
 from latentsync.models.audio_encoder import AudioEncoder
 
 

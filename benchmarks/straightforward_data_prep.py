@@ -14,17 +14,18 @@ import numpy as np
 
 from data_prep.align import TrackAligner
 from data_prep.av_offset import SyncScorer, measure_offset
-from data_prep.candidate import FPS, SAMPLE_RATE, Candidate, FaceFrame, FaceLook, SteadyFrame
+from data_prep.candidate import Candidate, FaceFrame, FaceLook, SteadyFrame
 from data_prep.clips import ClipSettings
 from data_prep.crop_selection import LIGHT_EVERY, look_at
-from data_prep.face_tracks import FaceFinders, FaceTracker, TrackFrame
+from data_prep.face_tracks import FaceFinders, ShotTracker, TrackFrame
 from data_prep.quality import detail
-from data_prep.resample import Sound, steady_frames
+from data_prep.resample import SourceSound, steady_frames
 from data_prep.shots import ShotSplitter
 from data_prep.sources import find_sources
 from latentsync.face import Face
 from latentsync.media import VideoWriter
 from latentsync.media.probe import probe_video
+from latentsync.media.rates import FPS, SAMPLE_RATE
 
 _BETWEEN_STAGES = 18  # crf, as published
 
@@ -40,9 +41,9 @@ def write(path: Path, frames: Iterator[np.ndarray], sound: np.ndarray) -> None:
             writer.write(frame)
 
 
-def sound_of(path: Path, scratch: Path) -> Sound:
+def sound_of(path: Path, scratch: Path) -> SourceSound:
     """The sound of a file."""
-    return Sound(path, scratch / "sound.raw", lambda share: None)
+    return SourceSound(path, scratch / "sound.raw", lambda share: None)
 
 
 class Straightforward:
@@ -120,7 +121,7 @@ class Straightforward:
 def faces_of(path: Path, finders: FaceFinders, resolution: int) -> dict[int, list[FaceFrame]]:
     """Track -> its aligned frames."""
     tracks: dict[int, list[FaceFrame]] = {}
-    tracker = FaceTracker(finders.open(path))
+    tracker = ShotTracker(finders.open(path))
     aligners: dict[int, TrackAligner] = {}
     for frame in steady_frames(path):
         for event in tracker.push(frame):

@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
-from data_prep.candidate import SAMPLES_PER_FRAME
 from data_prep.manifest import Row
+from latentsync.media.rates import SAMPLES_PER_FRAME
 
 MAX_SHIFT = 15  # frames: sound that is off by so much still counts as the face's own
 _KEPT = 2250  # frames

@@ -9,14 +9,14 @@ import numpy as np
 
 from data_prep.candidate import Candidate, FaceFrame
 from data_prep.manifest import Row
-from data_prep.resample import Sound
+from data_prep.resample import SourceSound
 from latentsync.errors import UserError
 
 MAX_SHIFT = 15  # frames, as in the published evaluation
 _NOT_MEASURED = ("device", "batch_size")  # arguments of scorers that do not change what they say
 
 
-class SyncScore(Protocol):
+class OffsetScore(Protocol):
     """offset: frames by which the sound is early (delay it by so many to mend it); confidence: best against median."""
 
     @property
@@ -30,7 +30,7 @@ class SyncScorer(Protocol):
     """A SyncNet, ours or SyncNet v2."""
 
     def score(self, frames: np.ndarray, wave: np.ndarray) -> Any:
-        """A `SyncScore` of frames (F, S, S, 3) uint8 RGB at 25 fps and their sound (N,) float at 16 kHz."""
+        """A `OffsetScore` of frames (F, S, S, 3) uint8 RGB at 25 fps and their sound (N,) float at 16 kHz."""
         ...
 
 
@@ -64,7 +64,7 @@ class ScorerMaker:
 
 
 class Score:
-    """See `SyncScore`. accuracy: share of the windows that fit their own sound best, to a frame, of all within ±15."""
+    """See `OffsetScore`. accuracy: share of the windows that fit their own sound best, to a frame, within ±15."""
 
     def __init__(self, offset: int, confidence: float, accuracy: float) -> None:
         self.offset, self.confidence, self.accuracy = offset, confidence, accuracy
@@ -85,7 +85,7 @@ def best_shift(cosines: np.ndarray, starts: np.ndarray) -> Score:
     return Score(MAX_SHIFT - best, confidence, float((np.abs(shifts[own]) <= 1).mean()))
 
 
-def measure_offset(candidate: Candidate, sound: Sound, scorer: SyncScorer) -> Row:
+def measure_offset(candidate: Candidate, sound: SourceSound, scorer: SyncScorer) -> Row:
     """offset_… of a candidate; `offset_after` is measured with the corrected sound."""
     pictures = _pictures(candidate.frames)
     before = scorer.score(pictures, sound.between(candidate.first, candidate.stop))

@@ -6,10 +6,6 @@ import numpy as np
 
 from latentsync.face.landmarks import Face
 
-FPS = 25
-SAMPLE_RATE = 16000
-SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
-
 
 class Rejected(Exception):
     """A stage turns a source down. reason: without numbers, so that reasons can be counted; detail: with them."""

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.candidate import FPS, SAMPLE_RATE, Candidate, FaceFrame
+from data_prep.candidate import Candidate, FaceFrame
 from data_prep.manifest import Row
-from data_prep.resample import Sound
+from data_prep.resample import SourceSound
 from latentsync import __version__
 from latentsync.data.sample import CONTEXT_MEMBER, VIDEO_MEMBER, ClipSample, validate
 from latentsync.errors import UserError
 from latentsync.face.head_box import head_box, surroundings
 from latentsync.media.audio import encode_wav
+from latentsync.media.rates import FPS, SAMPLE_RATE
 from latentsync.media.video_writer import encode_clip
 from latentsync.work.files import write_whole
 
@@ -81,13 +82,15 @@ class TrackCutter:
         return Candidate(self.shot, self.track, frames)
 
 
-def frames_with_sound(candidate: Candidate, sound: Sound, offset: int) -> tuple[int, int]:
+def frames_with_sound(candidate: Candidate, sound: SourceSound, offset: int) -> tuple[int, int]:
     """(first, stop) of the candidate's frames that have sound once it is moved by `offset` frames."""
     first = max(candidate.first, offset)
     return first, max(first, min(candidate.stop, sound.num_frames + offset))
 
 
-def write_clip(folder: Path, key: str, candidate: Candidate, sound: Sound, row: Row, settings: ClipSettings) -> Row:
+def write_clip(
+    folder: Path, key: str, candidate: Candidate, sound: SourceSound, row: Row, settings: ClipSettings
+) -> Row:
     """Encode a candidate with its sound moved by the measured offset, less the frames that then have no sound.
 
     Writes `folder`/KEY.mp4, KEY.wav and, where the frames have one, KEY.context.mp4. Returns the clips_… measurements

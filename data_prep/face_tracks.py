@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.candidate import FPS, FaceFrame, Rejected, SteadyFrame
+from data_prep.candidate import FaceFrame, Rejected, SteadyFrame
 from data_prep.manifest import Row
 from latentsync.errors import UserError
+from latentsync.face.face_file import FacesFromFile
 from latentsync.face.landmarks import Face, FaceFinder, MediaPipeFaceFinder
-from latentsync.inference.face_file import FacesFromFile
+from latentsync.media.rates import FPS
 from latentsync.weights.registry import known, place
 
 _SAME_FACE = 0.5  # two finds in one frame that overlap more are one face
@@ -35,7 +36,7 @@ class TrackEnd:
     track: int
 
 
-class FaceTracker:
+class ShotTracker:
     """Follows all faces of a video.
 
     finder: finds the faces of a frame. max_gap: frames that a face may be missing and is interpolated (N). min_overlap:

@@ -17,7 +17,7 @@ from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
-from latentsync.media.frames import write_picture
+from latentsync.media.stills import write_picture
 from latentsync.work.progress import ProgressBar
 from latentsync.work.runner import Alive, Runner, run_all
 

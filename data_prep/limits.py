@@ -41,7 +41,7 @@ LIMITED = tuple(dict.fromkeys(column for column, _ in _REASONS))
 """The columns that may have a limit."""
 
 
-def read_limits(config: Mapping[str, object]) -> Limits:
+def parse_limits(config: Mapping[str, object]) -> Limits:
     """Column -> (least, greatest) from a configuration of [least, greatest] pairs, null = open; open ones are left out.
 
     Raises UserError for a column that cannot be limited and for anything but a pair.

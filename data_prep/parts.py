@@ -6,7 +6,7 @@ from typing import Any
 
 from data_prep.av_offset import ScorerMaker
 from data_prep.clips import ClipSettings
-from data_prep.face_tracks import FaceFinders, FaceTracker
+from data_prep.face_tracks import FaceFinders, ShotTracker
 from data_prep.quality import HyperIqa
 from data_prep.shots import ShotSplitter
 from data_prep.sources import Source
@@ -18,7 +18,7 @@ class Measuring:
     """Settings that measurements and encoded clips depend on, a group of arguments for each stage.
 
     resolution: side of the crops in pixels. shots: of `ShotSplitter`; finder: of `FaceFinders`; tracks: of
-    `FaceTracker`; clips: of `ClipSettings`; hyperiqa: whether to run it; device: where. box_size: S of the crops around
+    `ShotTracker`; clips: of `ClipSettings`; hyperiqa: whether to run it; device: where. box_size: S of the crops around
     the face's box that the sync scorer wants, 0 = it takes the aligned crops.
     """
 
@@ -54,6 +54,6 @@ class Parts:
         """For the shots of one video."""
         return ShotSplitter(**self.measuring.shots)
 
-    def tracker(self, source: Source) -> FaceTracker:
+    def tracker(self, source: Source) -> ShotTracker:
         """For the faces of one video. Raises Rejected where its landmarks should lie beside it and do not."""
-        return FaceTracker(self._finders.open(source.path), **self.measuring.tracks)
+        return ShotTracker(self._finders.open(source.path), **self.measuring.tracks)

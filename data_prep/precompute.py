@@ -18,7 +18,8 @@ from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
-from latentsync.weights.parts import load_audio_encoder, load_autoencoder
+from latentsync.weights.adapter import load_autoencoder
+from latentsync.weights.whisper import load_audio_encoder
 
 
 def precompute(

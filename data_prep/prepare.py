@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from configs.compose import command
 from data_prep.assemble import SHARDS, judged_rows, write_result
 from data_prep.av_offset import ScorerMaker
-from data_prep.limits import read_limits
+from data_prep.limits import parse_limits
 from data_prep.manifest import ACCEPTED, FAILED, MANIFEST_NAME, REJECTED, THUMBNAILS, Limits, Row
 from data_prep.parts import Measuring
 from data_prep.preparation import Preparation
@@ -136,7 +136,7 @@ def run(config: DictConfig) -> None:
         output=output,
         runner=instantiate(config.runner),
         measuring=Measuring(**_plain(config.measure), device=config.device),
-        limits=read_limits(_plain(config.limits)),
+        limits=parse_limits(_plain(config.limits)),
         make_scorer=_scorer_maker(config.syncnet),
         keep_rejected=config.keep_rejected,
         clips_per_shard=config.clips_per_shard,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.candidate import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, FaceFrame, Rejected, SteadyFrame
+from data_prep.candidate import FaceFrame, Rejected, SteadyFrame
 from data_prep.manifest import Row
 from latentsync.errors import UserError
 from latentsync.media.audio import decoded_chunks
 from latentsync.media.frames import TimedFrame, read_frames
+from latentsync.media.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from latentsync.work.runner import Alive
 
 STAGE = "resample"
@@ -36,7 +37,7 @@ def steady_frames(path: Path) -> Iterator[SteadyFrame]:
         index += 1
 
 
-class Sound:
+class SourceSound:
     """The sound of a source in a scratch file, so that memory does not grow with its length.
 
     path: the scratch file, int16; alive: told that it gets on. Raises Rejected where there is nothing to decode.

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from configs.compose import command
 from latentsync.errors import UserError
 from latentsync.media.audio import encode_wav
-from latentsync.media.frames import read_frames, write_picture
+from latentsync.media.frames import read_frames
+from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.work.files import write_whole

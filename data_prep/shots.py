@@ -9,8 +9,9 @@ import numpy as np
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
-from data_prep.candidate import FPS, SteadyFrame
+from data_prep.candidate import SteadyFrame
 from latentsync.errors import UserError
+from latentsync.media.rates import FPS
 
 _DETECTOR_WIDTH = 256  # pixels; PySceneDetect's own downscaling aims at the same
 _TINY = (32, 18)  # width, height of the pictures in which dissolves are looked for

@@ -13,20 +13,21 @@ import numpy as np
 from data_prep.active_speaker import Mouths, measure_speaker
 from data_prep.align import TrackAligner, measure_alignment
 from data_prep.av_offset import measure_offset
-from data_prep.candidate import FPS, Candidate, FaceFrame, Rejected, SteadyFrame
+from data_prep.candidate import Candidate, FaceFrame, Rejected, SteadyFrame
 from data_prep.clips import TrackCutter, frames_with_sound, write_clip
 from data_prep.crop_selection import LIGHT_EVERY, look_at, measure_crop
-from data_prep.face_tracks import FaceTracker, TrackEnd, TrackFrame, measure_track
+from data_prep.face_tracks import ShotTracker, TrackEnd, TrackFrame, measure_track
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, REJECTED, THUMBNAILS, Limits, Row
 from data_prep.parts import Parts
 from data_prep.probe import probe
 from data_prep.quality import measure_quality
-from data_prep.resample import Sound, measure_resampling, steady_frames
+from data_prep.resample import SourceSound, measure_resampling, steady_frames
 from data_prep.shots import ShotFrame
 from data_prep.sources import Source
 from data_prep.stage_clock import StageClock
 from latentsync.errors import UserError
+from latentsync.media.rates import FPS
 from latentsync.work.files import write_whole
 from latentsync.work.runner import Alive
 
@@ -70,7 +71,7 @@ class SourcePass:
         with self.clock.stage("probe"):
             self._base |= probe(self._source)
         with self.clock.stage("resample"):
-            self._sound = Sound(self._source.path, self._folder / "sound.raw", alive)
+            self._sound = SourceSound(self._source.path, self._folder / "sound.raw", alive)
         try:
             self._frames(alive)
         finally:
@@ -104,7 +105,7 @@ class SourcePass:
         if broken is not None:
             raise Rejected("resample", "cannot be decoded to its end", str(broken)) from broken
 
-    def _pass(self, shot_frame: ShotFrame, tracker: FaceTracker) -> None:
+    def _pass(self, shot_frame: ShotFrame, tracker: ShotTracker) -> None:
         if shot_frame.begin is not None:
             self._end_shot(tracker)
             self._shot = _Shot(shot_frame.shot, shot_frame.begin, shot_frame.frame)
@@ -155,7 +156,7 @@ class SourcePass:
             row = self._row("track", f"{shot.number:05d}-{track:04d}", about | seconds | _verdict(rejected))
             shot.rows.append(row | {"thumbnail": self._thumbnail(row, cutter.last.crop)})
 
-    def _end_shot(self, tracker: FaceTracker) -> None:
+    def _end_shot(self, tracker: ShotTracker) -> None:
         """End the shot's tracks; a shot that is too short or without a face gets a row of its own."""
         shot = self._shot
         if shot is None:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_prep.av_offset import Score, best_shift
-from data_prep.candidate import FPS
 from latentsync.errors import UserError
 from latentsync.media.mel import log_mel, mel_window
-from latentsync.weights.parts import load_syncnet
+from latentsync.media.rates import FPS
+from latentsync.weights.syncnet import load_syncnet
 
 
 @dataclass(frozen=True)

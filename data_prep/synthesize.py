@@ -21,8 +21,8 @@ from latentsync.data.shard_writer import ShardWriter
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio, encode_wav
 from latentsync.media.mel import log_mel
+from latentsync.media.rates import FPS
 from latentsync.media.video_writer import encode_clip
-from latentsync.synthetic.articulation import FRAMES_PER_SECOND
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, SyntheticClip, draw_clip
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _check(
         raise UserError(f"num_clips={num_clips}: give at least 1")
     if resolution < 32 or resolution % 8:
         raise UserError(f"resolution={resolution}: give a multiple of 8, at least 32")
-    if not 1 / FRAMES_PER_SECOND <= seconds <= 600:
+    if not 1 / FPS <= seconds <= 600:
         raise UserError(f"seconds={seconds}: give 0.04 to 600")
     if num_identities is not None and not 1 <= num_identities <= len(_SPLITS[split]):
         raise UserError(f"num_identities={num_identities}: split {split!r} has 1 to {len(_SPLITS[split])}")

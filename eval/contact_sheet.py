@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from configs.compose import command
 from latentsync.errors import UserError
-from latentsync.media.frames import read_frames, write_picture
+from latentsync.media.frames import read_frames
+from latentsync.media.stills import write_picture
 
 _LABEL_HEIGHT = 18
 

@@ -7,7 +7,7 @@ from eval.lip_sync_report import Settings, means, write_results
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.training.lipsync import LipSyncModule
-from latentsync.weights.parts import load_audio_encoder
+from latentsync.weights.whisper import load_audio_encoder
 
 
 class SyntheticHeads:

@@ -23,8 +23,8 @@ from latentsync.face.landmarks import GivenFaces
 from latentsync.inference import request
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames
+from latentsync.media.rates import FPS
 from latentsync.media.video_writer import VideoWriter
-from latentsync.synthetic.articulation import FRAMES_PER_SECOND
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, SyntheticClip, draw_clip
 from latentsync.work.files import write_whole
 from latentsync.work.progress import Progress
@@ -141,7 +141,7 @@ def _encoded_once(video: Path, folder: Path) -> list[np.ndarray]:
     frames = _read(video)
     target = folder / f".{video.stem}_encoded.mp4"
     try:
-        with VideoWriter(target, frames[0].shape[1], frames[0].shape[0], FRAMES_PER_SECOND) as writer:
+        with VideoWriter(target, frames[0].shape[1], frames[0].shape[0], FPS) as writer:
             for frame in frames:
                 writer.write(frame)
         return _read(target)

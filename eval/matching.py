@@ -10,11 +10,11 @@ import numpy as np
 import scipy.signal
 
 from data_prep.sources import find_sources
-from eval.metrics.metric import SAMPLE_RATE
 from eval.scoring import Task
 from latentsync.errors import UserError
 from latentsync.media.audio import load_audio
 from latentsync.media.probe import probe_video
+from latentsync.media.rates import SAMPLE_RATE
 
 LIKE = 0.75
 """Correlation from which two recordings are one: encoded anew, down to 12 kbit/s or 8 kHz, speech keeps 0.95; the same

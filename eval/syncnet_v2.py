@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
-from latentsync.weights.load import load_state, load_strict, state_of
+from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.models.weight_files import load_state, load_strict, state_of
 from latentsync.weights.registry import known, place
 
-FPS = 25
-SAMPLE_RATE = 16000
 CROP = 224  # pixels, height and width of a face crop
 WINDOW = 5  # frames
 STEPS_PER_FRAME = 4  # MFCC steps of 10 ms

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from data_prep.resample import steady_frames
-from eval.metrics.metric import FPS, FramePair, Heard, Measurement, Metric, NotComputed
+from eval.metrics.metric import FramePair, Heard, Measurement, Metric, NotComputed
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, crop_with
+from latentsync.face.face_file import MEDIAPIPE, FacesFromFile, open_face_finder
 from latentsync.face.landmarks import Face, FaceFinder, select_largest
-from latentsync.inference.face_file import MEDIAPIPE, FacesFromFile, open_face_finder
 from latentsync.media.audio import load_audio
 from latentsync.media.probe import probe_video
+from latentsync.media.rates import FPS
 from latentsync.work.runner import Alive
 
 

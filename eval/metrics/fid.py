@@ -10,7 +10,7 @@ import torch
 
 from eval.metrics.metric import Definition, FramePair, Heard, NotComputed, weights_file
 from latentsync.errors import UserError
-from latentsync.weights.load import load_state
+from latentsync.models.weight_files import load_state
 
 FEATURES = 2048
 _BATCH = 16

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentsync.weights.load import load_state, load_strict
+from latentsync.models.weight_files import load_state, load_strict
 
 CLASSES = 400
 _EPSILON = 1e-3  # of batch normalisation, as trained

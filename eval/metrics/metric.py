@@ -9,8 +9,6 @@ import numpy as np
 
 from latentsync.face.landmarks import Face
 
-FPS = 25
-SAMPLE_RATE = 16000
 Values = dict[str, float]
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.metric import FPS, SAMPLE_RATE, Definition, FramePair, Heard, NotComputed
+from eval.metrics.metric import Definition, FramePair, Heard, NotComputed
 from eval.metrics.mouth_landmarks import mesh
 from latentsync.errors import UserError
+from latentsync.media.rates import FPS, SAMPLE_RATE
 
 _LIPS, _FACE = (13, 14), (10, 152)  # inner middle of the lips, forehead and chin
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from data_prep.av_offset import Score
 from data_prep.stable_syncnet_scorer import StableSyncNetScorer
-from eval.metrics.metric import FPS, SAMPLE_RATE, Definition, FramePair, Heard, NotComputed
+from eval.metrics.metric import Definition, FramePair, Heard, NotComputed
 from eval.syncnet_v2 import CROP, SyncNetV2Scorer, SyncScore
 from latentsync.errors import UserError
 from latentsync.face.head_box import SteadyBoxes, head_box, syncnet_crop
+from latentsync.media.rates import FPS, SAMPLE_RATE
 
 PIECE = 10 * FPS
 SHORTEST = 40  # frames: 15 for the shifts and a window or two

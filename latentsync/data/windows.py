@@ -13,7 +13,8 @@ from torch import Tensor
 from latentsync.data.sample import BadSample, ClipSample, ClipWindow
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
-from latentsync.media.mel import SAMPLE_RATE, log_mel, mel_window
+from latentsync.media.mel import log_mel, mel_window
+from latentsync.media.rates import SAMPLE_RATE
 
 SHORTEST_WAVE = SAMPLE_RATE // 50  # one step of the audio encoder
 
@@ -118,7 +119,7 @@ class ClipWindows:
 
     def _load_encoder(self, folder: str | Path) -> "AudioEncoder":
         if self._encoder is None:
-            from latentsync.weights.parts import load_audio_encoder  # transformers takes seconds to import
+            from latentsync.weights.whisper import load_audio_encoder  # transformers takes seconds to import
 
             self._encoder = load_audio_encoder(folder).eval().requires_grad_(False)
         return self._encoder

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from latentsync.errors import UserError
-from latentsync.face.native_logs import held_back_stderr
+from latentsync.work.native_logs import held_back_stderr
 
 # MediaPipe's face mesh (478 points): outlines of both brows, and the nose from the end of its bridge to its tip and
 # wings, as they stand in the picture ("left" = smaller x in an unmirrored frontal view).

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.inference.plan import FPS
 from latentsync.media.audio import decoded_chunks
-from latentsync.models.audio_encoder import SAMPLE_RATE, AudioEncoder
+from latentsync.media.audio_streams import Track
+from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.models.audio_encoder import AudioEncoder
 
 _STEPS_PER_FRAME = 2  # 50 feature vectors a second for 25 frames
 _CONTEXT_FRAMES = 3  # a frame looks 4 steps back and 5 ahead: less than 3 frames each way
@@ -57,11 +58,12 @@ class AudioTokens:
         return torch.cat([hidden for _, hidden in self._kept])[start - offset : stop - offset]
 
 
-def recording(path: Path, gate: float | None = None) -> Chunks:
-    """A file's sound as `AudioTokens` takes it. gate: dBFS under which all is made silence (see `gated`)."""
+def recording(path: Path, gate: float | None = None, track: Track = None) -> Chunks:
+    """A file's sound as `AudioTokens` takes it. gate: dBFS under which all is made silence (see `gated`); track: a
+    number from 0 or a language tag, None: the default one."""
 
     def chunks() -> Iterator[np.ndarray]:
-        mono = (chunk[0].clip(-1, 1) for chunk in decoded_chunks(path, SAMPLE_RATE, "mono"))
+        mono = (chunk[0].clip(-1, 1) for chunk in decoded_chunks(path, SAMPLE_RATE, "mono", track))
         return mono if gate is None else gated(mono, gate)
 
     return chunks

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latentsync.errors import UserError
-from latentsync.inference.face_file import FacesFromFile
+from latentsync.face.face_file import FacesFromFile
 from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.pipeline import LipSyncPipeline

@@ -13,11 +13,10 @@ from latentsync.face.mouth_mask import mouth_mask
 from latentsync.face.paste_back import paste_back
 from latentsync.inference.audio_tokens import AudioTokens
 from latentsync.inference.face_track import TrackedFrame
-from latentsync.inference.plan import frames_of_audio, model_frame, model_frames_before
+from latentsync.inference.generator import WindowGenerator, WindowInput, posterior_generator
 from latentsync.inference.report import Fate
 from latentsync.inference.request import LipSyncRequest
-from latentsync.inference.window import WindowGenerator, WindowInput, posterior_generator
-from latentsync.inference.windowing import FaceWindow, Windowing
+from latentsync.inference.windows import FaceWindow, WindowCutter, frames_of_audio, model_frame, model_frames_before
 from latentsync.work.progress import Progress
 
 
@@ -57,7 +56,7 @@ class Compositor:
         self.num_windows = 0
         self._generate, self._tokens, self._request = generate, tokens, request
         self._noise = generate.start_noise(request.seed)
-        self._windowing = Windowing(generate.num_frames, request.options.window_overlap)
+        self._windowing = WindowCutter(generate.num_frames, request.options.window_overlap)
         self._queue: list[FaceWindow] = []
         self._mouths: dict[tuple[int, int], _Mouth] = {}  # (person, model's frame)
         self._origins: dict[int, int] = {}  # model's frame -> output frame

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.inference.plan import FPS
-from latentsync.media.frames import read_image
-from latentsync.media.picture import Picture, still_picture
+from latentsync.media.picture import Picture
+from latentsync.media.picture_maker import still_picture
 from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import is_image
+from latentsync.media.rates import FPS
+from latentsync.media.stills import AnimationReader, is_animated, read_image, read_image_with_alpha
 
 # Playing backwards decodes a stretch of the video and holds this much of it.
 _REVERSE_BYTES = 128 * 2**20
@@ -49,18 +50,30 @@ def source_frames(
     shorter_audio: str = "cut",
     keep_readable: bool = False,
     reverse_bytes: int = _REVERSE_BYTES,
+    deinterlace: bool = False,
+    sdr: bool = False,
+    keep_alpha: bool = False,
 ) -> Iterator[SourceFrame]:
     """Frames of a picture (25 a second) or a video (with its own time stamps) for `seconds` of sound; at least one.
 
-    A frame belongs to the sound if more than half of it does. longer_audio: what follows the video's last frame:
-    "pingpong" (see `plan.ping_pong_index`), "loop", "hold", or "stop": nothing. shorter_audio: "cut", or "keep" the
-    rest of the video, which does not speak. Memory: one picture; while playing backwards at most about `reverse_bytes`
-    (16 pictures at least). Raises UserError, when iterated, for what cannot be read (see `PictureReader`).
+    A frame belongs to the sound if more than half of it does. Memory: one picture; while playing backwards about
+    `reverse_bytes` at most (but 16 pictures at least).
+
+    longer_audio: what follows the video's last frame: "pingpong" (back, then forth again; as published, the frames at
+        the ends twice), "loop", "hold", or "stop": nothing.
+    shorter_audio: "cut", or "keep" the rest of the video, which does not speak.
+    deinterlace, sdr: see `PictureReader`. keep_alpha: of a picture or an animation.
+
+    Raises UserError, when iterated, for what cannot be read (see `PictureReader`).
     """
-    if is_image(path):
-        yield from _still(read_image(path), seconds)
+    if is_image(path) and not is_animated(path):
+        yield from _still(read_image_with_alpha(path) if keep_alpha else read_image(path), seconds)
         return
-    reader = PictureReader(path, keep_readable)
+    reader: PictureReader | AnimationReader
+    if is_image(path):
+        reader = AnimationReader(path, keep_alpha)
+    else:
+        reader = PictureReader(path, keep_readable, deinterlace, sdr)
     end, rest = 0, 0.0
     last: SourceFrame | None = None
     for index, picture in enumerate(reader.forwards()):
@@ -94,7 +107,7 @@ def _middle(picture: Picture, pts: int) -> float:
 
 
 def _more(
-    reader: PictureReader, last: SourceFrame, length: int, longer_audio: str, reverse_bytes: int
+    reader: PictureReader | AnimationReader, last: SourceFrame, length: int, longer_audio: str, reverse_bytes: int
 ) -> Iterator[SourceFrame]:
     """Frames after the video's end at `length`, without an end."""
     if longer_audio == "hold":

@@ -7,6 +7,7 @@ from typing import Any
 
 from latentsync.diffusion.scheduler_names import DDIM, SCHEDULERS
 from latentsync.errors import UserError
+from latentsync.media.audio_streams import check_track
 
 LARGEST_GUIDANCE = 10.0
 MOST_STEPS = 999  # of the 1000 training steps, as the published spacing starts at step 1
@@ -15,7 +16,9 @@ LARGEST_SEED = 2**63 - 1
 LARGEST, ALL = "largest", "all"
 LONGER_AUDIO = ("pingpong", "loop", "hold", "stop")
 SHORTER_AUDIO = ("cut", "keep")
-CODECS = ("h264", "hevc")
+CODECS = ("h264", "hevc", "prores", "vp9", "av1")
+KEEP, SDR = "keep", "sdr"
+COLORS = (KEEP, SDR)
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -34,8 +37,11 @@ class LipSyncOptions:
     scheduler: how the noise is taken away, see `diffusion.schedulers`; "ddim" as published. feature_reuse: 1 … 10: deep
     features are computed in every so manieth step; 1 = in each, as published, more is faster and less exact.
     color_match: bring the generated face's mean colour to that of the skin around it.
-    codec: "h264" or "hevc"; crf: 0 (lossless) … 51; preset: x264's and x265's names of speed.
-    keep_readable: a damaged video ends where it becomes unreadable, instead of being refused.
+    codec: "h264", "hevc", "prores", "vp9" or "av1"; crf: 0 (lossless) … 51, which ProRes has not; preset: x264's names
+    of speed. color: "keep" the source's own colours, or "sdr": PQ, HLG and BT.2020 are tone-mapped to BT.709.
+    deinterlace: interlaced pictures are made whole; otherwise they stay interlaced where the codec can.
+    audio_track: which of several sound tracks is heard and stored: a number from 0 or a language tag ("eng"); None: the
+    default one. keep_readable: a damaged video ends where it becomes unreadable, instead of being refused.
     report: a JSON file to write, with what became of each frame.
     """
 
@@ -55,18 +61,22 @@ class LipSyncOptions:
     codec: str = "h264"
     crf: int = 18
     preset: str = "veryfast"
+    color: str = KEEP
+    deinterlace: bool = False
+    audio_track: str | int | None = None
     keep_readable: bool = False
     report: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_settings(self.guidance_scale, self.num_inference_steps, self.seed)
         _check_face(self.face)
-        for key in ("require_face", "color_match", "keep_readable"):
+        check_track(self.audio_track)
+        for key in ("require_face", "color_match", "keep_readable", "deinterlace"):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f"{key}={getattr(self, key)} is neither true nor false")
         for key, known in (
             ("longer_audio", LONGER_AUDIO), ("shorter_audio", SHORTER_AUDIO), ("codec", CODECS), ("preset", PRESETS),
-            ("scheduler", SCHEDULERS),
+            ("color", COLORS), ("scheduler", SCHEDULERS),
         ):  # fmt: skip
             if getattr(self, key) not in known:
                 raise UserError(f"{key}={getattr(self, key)} is unknown; use one of {', '.join(known)}")

@@ -1,5 +1,6 @@
 """Lip sync from the first frame to the last: read, align, generate in windows, paste back, write — as a stream."""
 
+import logging
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -9,18 +10,17 @@ import torch
 
 from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.errors import UserError
+from latentsync.face.face_file import MEDIAPIPE, open_face_finder
 from latentsync.face.landmarks import FaceFinder
 from latentsync.inference.audio_tokens import AudioTokens, recording
 from latentsync.inference.compositor import Compositor
-from latentsync.inference.device import choose_device, choose_dtype
-from latentsync.inference.face_choice import FaceChoice
-from latentsync.inference.face_file import MEDIAPIPE, open_face_finder
-from latentsync.inference.face_track import FaceTrack
+from latentsync.inference.face_track import FaceChoice, FaceTrack
 from latentsync.inference.frame_source import source_frames
-from latentsync.inference.options import LipSyncOptions
+from latentsync.inference.generator import WindowGenerator
+from latentsync.inference.options import SDR, LipSyncOptions
+from latentsync.inference.picture_notes import deinterlaces, stores_alpha
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
-from latentsync.inference.window import WindowGenerator
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
@@ -28,6 +28,8 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.work.prefetch import prefetched
 from latentsync.work.progress import Progress
 
+_log = logging.getLogger(__name__)
+_PRECISIONS = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}
 _FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
 
@@ -138,11 +140,16 @@ class LipSyncPipeline:
             options.longer_audio,
             options.shorter_audio,
             options.keep_readable,
+            deinterlace=deinterlaces(options),
+            sdr=options.color == SDR,
+            keep_alpha=stores_alpha(options, request.output),
         )
+        for note in request.notes:
+            _log.warning(note)
         first = next(frames)  # nothing is begun for a file that cannot be read
         look = first.picture.look
         track = FaceTrack(self.face_finder, self.resolution, FaceChoice(options, self.face_finder))
-        sound = recording(request.audio, options.silence_gate)
+        sound = recording(request.audio, options.silence_gate, options.audio_track)
         compositor = Compositor(
             self.generate, AudioTokens(self.audio_encoder, sound, request.num_samples), request, progress
         )
@@ -160,6 +167,8 @@ class LipSyncPipeline:
             audio_from=request.audio,
             audio_seconds=request.audio_seconds if sound_decides else None,
             look=look,
+            audio_track=options.audio_track,
+            audio_seamless=request.seamless,
         ) as writer:
             tracked = prefetched(track.follow(chain([first], frames)), _FRAMES_AHEAD)
             with closing(tracked):
@@ -175,3 +184,26 @@ class LipSyncPipeline:
         if options.report is not None:
             write_report(report, options.report, input=request.input, audio=request.audio)
         return report
+
+
+def choose_device(device: torch.device | str = "auto") -> torch.device:
+    """`auto` (an accelerator if there is one, else the CPU) or a device by name. Raises UserError for an absent one."""
+    if device == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"device={device}: cannot be used ({reason}); try device=auto or device=cpu") from error
+    return chosen
+
+
+def choose_dtype(precision: torch.dtype | str | int = 32) -> torch.dtype:
+    """32, 16 or bf16 (or a torch type) to a floating-point type. Raises UserError for another one."""
+    if isinstance(precision, torch.dtype):
+        return precision
+    if str(precision) not in _PRECISIONS:
+        raise UserError(f"precision={precision} is unknown; use one of {', '.join(_PRECISIONS)}")
+    return _PRECISIONS[str(precision)]

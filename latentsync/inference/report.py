@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import UserError
-from latentsync.inference.plan import FPS
+from latentsync.media.rates import FPS
 from latentsync.work.files import write_whole
 
 

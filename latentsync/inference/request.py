@@ -8,14 +8,17 @@ from typing import Any
 
 from latentsync.errors import UserError
 from latentsync.inference.options import LipSyncOptions, check_settings
-from latentsync.inference.plan import FPS, frames_of_audio
-from latentsync.media.audio import SHORTEST_SECONDS, decoded_chunks
-from latentsync.media.frames import read_image
+from latentsync.inference.picture_notes import check_codec, picture_notes
+from latentsync.inference.windows import frames_of_audio
+from latentsync.media.audio import SoundSurvey, check_length, survey_sound
+from latentsync.media.audio_streams import Track
 from latentsync.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, probe_video
+from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.media.stills import AnimationReader, is_animated, read_image
+from latentsync.media.traits import picture_traits
 
 __all__ = ["LipSyncRequest", "check_output", "check_request", "check_settings"]
 
-SAMPLE_RATE = 16000
 OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 
 
@@ -24,8 +27,9 @@ class LipSyncRequest:
     """A job that can be run.
 
     input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
-    num_samples samples at 16 kHz. output: the video to write. num_frames: about how many frames it will have (a video
-    of varying rate has its own mind). options: with the seed drawn.
+    num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: how many frames
+    it will have, roughly for a video of varying rate. options: with the seed drawn. notes: lines on what of the
+    pictures is not kept.
     """
 
     input: Path
@@ -36,6 +40,8 @@ class LipSyncRequest:
     height: int
     num_samples: int
     num_frames: int
+    seamless: bool | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -72,8 +78,9 @@ def check_request(
         kind = "a picture has no sound" if is_image(input) else "no audio stream"
         raise UserError(f"input '{input}': {kind}; pass audio=FILE")
     audio = input if audio is None else Path(audio)
-    num_samples = _count_samples(audio)
+    sound = _survey(audio, options.audio_track)
     check_output(output, input, audio)
+    check_codec(options.codec, output)
     if options.report is not None:
         _check_report(Path(options.report), input, audio, output)
     if options.face_picture is not None and not options.face_picture.is_file():
@@ -85,8 +92,10 @@ def check_request(
         options=options.changed(seed=int(options.seed) or 1 + secrets.randbelow(2**31 - 1)),
         width=look.width,
         height=look.height,
-        num_samples=num_samples,
-        num_frames=_count_frames(look, num_samples / SAMPLE_RATE, options),
+        num_samples=sound.num_samples,
+        num_frames=_count_frames(look, sound.num_samples / SAMPLE_RATE, options),
+        seamless=sound.seamless,
+        notes=picture_notes(input, picture_traits(input, options.keep_readable), options, output),
     )
 
 
@@ -128,19 +137,19 @@ def _look_at(path: Path, keep_readable: bool) -> _Look:
         raise UserError(f"input '{path}': '{path.suffix}' is not a known kind of picture or video; use one of {known}")
     if is_image(path):
         height, width = read_image(path).shape[:2]
+        if is_animated(path):
+            durations = AnimationReader(path).durations
+            return _Look(width, height, False, 1000 * len(durations) / sum(durations), sum(durations) / 1000)
         return _Look(width, height, False, FPS, None)
     info = probe_video(path, keep_readable)
     return _Look(info.width, info.height, info.has_audio, float(info.fps), info.duration)
 
 
-def _count_samples(audio: Path) -> int:
-    """Samples at 16 kHz. Raises UserError for a file without sound, or with too little."""
-    count = sum(chunk.shape[1] for chunk in decoded_chunks(audio, SAMPLE_RATE, "mono"))
-    if count < SHORTEST_SECONDS * SAMPLE_RATE:
-        raise UserError(
-            f"audio '{audio}': {count / SAMPLE_RATE:.2f} s of sound is too short; give at least {SHORTEST_SECONDS} s"
-        )
-    return count
+def _survey(audio: Path, track: Track) -> SoundSurvey:
+    """The sound at 16 kHz. Raises UserError for a file without it, or with too little."""
+    found = survey_sound(audio, SAMPLE_RATE, track)
+    check_length(audio, found.num_samples, SAMPLE_RATE)
+    return found
 
 
 def _count_frames(look: _Look, audio_seconds: float, options: LipSyncOptions) -> int:

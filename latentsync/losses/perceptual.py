@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from latentsync.errors import UserError
 from latentsync.losses.loss import Loss, LossInputs, Needs
-from latentsync.weights.load import load_state
+from latentsync.models.weight_files import load_state
 
 CHUNK = 8  # frames whose activations are recomputed together
 FETCH_NAMES = {"vgg": "lpips-vgg16", "alex": "lpips-alexnet", "squeeze": "lpips-squeezenet"}

@@ -10,7 +10,7 @@ from torch import Tensor
 from latentsync.errors import UserError
 from latentsync.losses.loss import Loss, LossInputs
 from latentsync.models.syncnet import StableSyncNet
-from latentsync.weights.parts import load_syncnet
+from latentsync.weights.syncnet import load_syncnet
 
 # The SyncNet of the published stage 2, for `untrained`.
 PUBLISHED: dict[str, Any] = {

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from latentsync.media.audio import decode_audio, encode_wav, load_audio
 from latentsync.media.clip_reader import ClipReader
-from latentsync.media.frames import TimedFrame, read_frames, read_frames_at, read_image
-from latentsync.media.picture import Picture, VideoLook, still_picture
+from latentsync.media.frames import TimedFrame, read_frames, read_frames_at
+from latentsync.media.picture import Picture, VideoLook
+from latentsync.media.picture_maker import still_picture
 from latentsync.media.picture_reader import PictureReader
 from latentsync.media.probe import VideoInfo, is_image, is_video, probe_video
+from latentsync.media.stills import read_image
 from latentsync.media.video_writer import VideoWriter, encode_clip
 
 if TYPE_CHECKING:

@@ -1,46 +1,58 @@
 """Sound files to arrays and back."""
 
 import io
-import logging
 import wave as wave_format
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
-from av.container import InputContainer
 
 from latentsync.errors import UserError
-from latentsync.media.containers import find_video_stream, first_audio_stream, open_media
+from latentsync.media.audio_streams import Track, choose_audio_stream
+from latentsync.media.containers import open_media
+from latentsync.media.sound_reader import SoundReader
 
 SHORTEST_SECONDS = 0.2  # less holds no syllable, and not one window of the sync model
 
-_log = logging.getLogger(__name__)
 
-
-def load_audio(path: str | Path, sample_rate: int = 16000) -> np.ndarray:
+def load_audio(path: str | Path, sample_rate: int = 16000, track: Track = None) -> np.ndarray:
     """The sound of any file with an audio stream: float32 (N,), mono, in [-1, 1], at `sample_rate` Hz.
 
-    Time 0 is the start of the file's video stream where it has one, so that sound and pictures stay together.
+    Time 0 is the file's first picture where it has pictures, and each moment stands at its time stamp, with silence in
+    the gaps (see `sound_reader`). track: a number from 0 or a language tag, None: the default track.
     Raises UserError for a missing or unreadable file, one without an audio stream, or less than 0.2 s of sound.
     """
-    chunks = list(decoded_chunks(path, rate=sample_rate, layout="mono"))
+    chunks = list(decoded_chunks(path, sample_rate, "mono", track))
     sound = np.concatenate(chunks, axis=1)[0] if chunks else np.zeros(0, np.float32)
-    if len(sound) < SHORTEST_SECONDS * sample_rate:
-        raise UserError(
-            f"audio '{path}': {len(sound) / sample_rate:.2f} s of sound is too short; "
-            f"give at least {SHORTEST_SECONDS} s"
-        )
+    check_length(path, len(sound), sample_rate)
     return sound.clip(-1, 1).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class SoundSurvey:
+    """num_samples: of a file's sound at the rate asked for. seamless: it has no gaps, overlaps or cuts, so that its
+    packets are a true copy of it in any player."""
+
+    num_samples: int
+    seamless: bool
+
+
+def survey_sound(path: str | Path, rate: int = 16000, track: Track = None) -> SoundSurvey:
+    """Decode a file's sound once, keeping nothing. Raises UserError as `load_audio` does, except for the length."""
+    with open_media(path, "audio") as container:
+        stream = choose_audio_stream(container, path, track)
+        reader = SoundReader(container, stream, path, f"audio '{path}'", rate, "mono")
+        count = sum(chunk.shape[1] for chunk in reader)
+    return SoundSurvey(count, reader.seams == 0)
 
 
 def decode_audio(data: bytes) -> tuple[np.ndarray, int]:
     """The bytes of a sound file to (float32 (N,) mono in [-1, 1], its own rate in Hz). Raises UserError."""
     with open_media(data, "audio") as container:
-        rate = first_audio_stream(container, "bytes").rate
-        chunks = list(_resampled(container, "bytes", rate, "mono"))
+        stream = choose_audio_stream(container, "bytes")
+        rate = stream.rate
+        chunks = list(SoundReader(container, stream, data, "audio 'bytes'", rate, "mono"))
     sound = np.concatenate(chunks, axis=1)[0] if chunks else np.zeros(0, np.float32)
     return sound.clip(-1, 1).astype(np.float32, copy=False), rate
 
@@ -59,61 +71,19 @@ def encode_wav(wave: np.ndarray, rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def decoded_chunks(path: str | Path, rate: int, layout: str) -> Iterator[np.ndarray]:
-    """Float32 chunks (channels, n) of a file's first audio stream, aligned to its video stream's start.
+def decoded_chunks(path: str | Path, rate: int, layout: str, track: Track = None) -> Iterator[np.ndarray]:
+    """Float32 chunks (channels, n) of a file's sound, as `sound_reader` lays it out; track: see `audio_streams`.
 
     Raises UserError as `load_audio` does, except for the length.
     """
     with open_media(path, "audio") as container:
-        first_audio_stream(container, path)
-        offset = lead_seconds(container)
-        skip = max(0, round(-offset * rate))
-        if offset > 0:
-            yield np.zeros((len(av.AudioLayout(layout).channels), round(offset * rate)), np.float32)
-        for chunk in _resampled(container, path, rate, layout):
-            if skip >= chunk.shape[1]:
-                skip -= chunk.shape[1]
-                continue
-            yield chunk[:, skip:]
-            skip = 0
+        stream = choose_audio_stream(container, path, track)
+        yield from SoundReader(container, stream, path, f"audio '{path}'", rate, layout)
 
 
-def _as_float(frame: AudioFrame) -> np.ndarray:
-    """(channels, n) int32 to float32 in [-1, 1]."""
-    return (frame.to_ndarray() / 2.0**31).astype(np.float32)
-
-
-def lead_seconds(container: InputContainer) -> float:
-    """How much later than the pictures the sound begins, in seconds (negative: earlier; 0 without pictures)."""
-    audio, video = container.streams.audio[0], find_video_stream(container)
-    if video is None or video.start_time is None or audio.start_time is None:
-        return 0.0
-    if audio.time_base is None or video.time_base is None:
-        return 0.0
-    return float(audio.start_time * audio.time_base - video.start_time * video.time_base)
-
-
-def _resampled(container: InputContainer, path: str | Path, rate: int, layout: str) -> Iterator[np.ndarray]:
-    """Decode and resample; a broken packet is left out with a warning, a stream of nothing else is refused."""
-    # Integers: only there does FFmpeg mix channels by their mean; as floats, stereo would come out 3 dB too loud.
-    resampler = AudioResampler(format="s32p", layout=layout, rate=rate)
-    good = broken = 0
-    try:
-        for packet in container.demux(audio=0):
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                broken += 1
-                continue
-            for frame in frames:
-                good += 1
-                frame.pts = None  # the resampler would otherwise refuse files whose time stamps jump
-                yield from (_as_float(out) for out in resampler.resample(frame))
-        if good:
-            yield from (_as_float(out) for out in resampler.resample(None))
-    except av.error.FFmpegError as error:
-        raise UserError(f"audio '{path}': cannot be decoded ({error}); give another file") from error
-    if broken > good:
-        raise UserError(f"audio '{path}': {broken} of {broken + good} packets are broken; give another file")
-    if broken:
-        _log.warning("audio '%s': %d broken packets of %d were left out", path, broken, broken + good)
+def check_length(path: str | Path, count: int, rate: int) -> None:
+    """Raise UserError for less than 0.2 s of sound. count: samples; rate: in Hz."""
+    if count < SHORTEST_SECONDS * rate:
+        raise UserError(
+            f"audio '{path}': {count / rate:.2f} s of sound is too short; give at least {SHORTEST_SECONDS} s"
+        )

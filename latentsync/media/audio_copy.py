@@ -3,48 +3,35 @@
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from latentsync.errors import UserError
-from latentsync.media.audio import lead_seconds
-from latentsync.media.containers import first_audio_stream, open_media
+from latentsync.media.audio_streams import Track, choose_audio_stream, language
+from latentsync.media.containers import open_media
+from latentsync.media.time_zero import time_zero
 
-_PCM = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"})
-_KEPT = {
-    "mp4": frozenset({"aac", "mp3", "alac", "ac3", "eac3", "flac", "opus"}),
-    "mov": frozenset({"aac", "mp3", "alac", "ac3", "eac3", "pcm_s16be", "pcm_s24be"}) | _PCM,
-    "matroska": frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "flac", "opus", "vorbis", "alac"})
-    | _PCM,
-}
 # Decoders need the packets just before time 0 (AAC has up to 2112 samples of lead-in); players do not sound them.
 _LEAD_IN_SECONDS = 0.1
 
 
-def can_copy(path: str | Path, container: str) -> bool:
-    """Whether a file's first audio stream can stand in `container` ("mp4", "mov", "matroska") as it is.
-
-    Raises UserError for a file that cannot be read or has no audio stream.
-    """
-    with open_media(path, "audio") as source:
-        return first_audio_stream(source, path).codec_context.codec.canonical_name in _KEPT[container]
-
-
 class CopiedTrack:
-    """An audio stream copied into an open container; written up to a time, so that sound and pictures interleave.
+    """A sound track copied into an open container; written up to a time, so that sound and pictures interleave.
 
-    Time 0 is the first picture of `path` where it has some, else its first sample. Raises UserError, also from
-    `write_until` and `finish`, for a file that cannot be read.
+    Time 0 is that of the file (see `time_zero`). Raises UserError, also from `write_until` and `finish`, for a file
+    that cannot be read.
     """
 
-    def __init__(self, container: OutputContainer, path: str | Path) -> None:
+    def __init__(self, container: OutputContainer, path: str | Path, track: Track = None) -> None:
         self._path, self._container = path, container
         self._source: InputContainer = open_media(path, "audio")
-        source = first_audio_stream(self._source, path)
+        source = choose_audio_stream(self._source, path, track)
         self._stream = container.add_stream_from_template(source)
-        start = float((source.start_time or 0) * (source.time_base or 0))
+        tag_language(self._stream, language(source))
+        zero = time_zero(self._source, path, source)
         # The file's time of what is time 0 in the output.
-        self._origin = start - lead_seconds(self._source)
+        self._origin = float((source.start_time or 0) * (source.time_base or 0)) if zero is None else zero
         self._packets = self._source.demux(source)
         self._next: Packet | None = self._advance()
 
@@ -82,3 +69,9 @@ class CopiedTrack:
         assert packet.pts is not None
         assert packet.time_base is not None
         return float(packet.pts * packet.time_base) - self._origin
+
+
+def tag_language(stream: AudioStream, tag: str | None) -> None:
+    """Store a language tag with a stream that is written."""
+    if tag is not None:
+        stream.metadata["language"] = tag

@@ -1,5 +1,6 @@
 """The sound of a written video: samples from an array or a file, encoded as AAC in step with the pictures."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,20 +14,33 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
 from latentsync.media.audio import decoded_chunks
-from latentsync.media.containers import first_audio_stream, open_media
+from latentsync.media.audio_copy import tag_language
+from latentsync.media.audio_streams import Track, choose_audio_stream, language
+from latentsync.media.containers import open_media
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-_AAC_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+# Layouts that AAC stores and names, as they come back from it; every other name of these would come back without one.
+_AAC_LAYOUTS = frozenset({"mono", "stereo", "2.1", "3.0", "3.0(back)", "4.0", "quad", "5.0", "5.1", "7.1"})
+# The same speakers under another name, and what FFmpeg takes channels without names for.
+_SAME_LAYOUTS = {
+    "quad(side)": "quad", "5.0(side)": "5.0", "5.1(side)": "5.1", "1 channels": "mono", "2 channels": "stereo",
+    "3 channels": "2.1", "4 channels": "4.0", "5 channels": "5.0", "6 channels": "5.1", "8 channels": "7.1",
+}  # fmt: skip
+_MIXED = "stereo"
 _CHUNK_SAMPLES = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
 class Sound:
-    """Planar float chunks (channels, n) in [-1, 1] at `rate`, in order; `close` frees the file behind them."""
+    """Float chunks (channels, n) in [-1, 1] at `rate`, in order; `close` frees the file behind them. language: a tag,
+    or None."""
 
     rate: int
     layout: str
     chunks: Iterator[np.ndarray]
+    language: str | None = None
 
     def close(self) -> None:
         """Stop reading."""
@@ -63,16 +77,25 @@ def _resampled(chunks: Iterator[np.ndarray], rate: int, target: int) -> Iterator
         yield out.to_ndarray()
 
 
-def file_sound(path: str | Path) -> Sound:
-    """The first audio stream of a file, at its own rate and channel count (as near as AAC has them).
+def file_sound(path: str | Path, track: Track = None) -> Sound:
+    """A file's sound at its own rate and layout, or as near as AAC has them (with a warning where channels are mixed).
 
-    Raises UserError for a file that cannot be read or has no audio stream.
+    track: see `audio_streams`. Raises UserError for a file that cannot be read or has no such track.
     """
     with open_media(path, "audio") as container:
-        stream = first_audio_stream(container, path)
-        rate, layout = _aac_rate(stream.rate), _AAC_LAYOUTS.get(stream.channels, "stereo")
+        stream = choose_audio_stream(container, path, track)
+        rate, given = _aac_rate(stream.rate), stream.layout.name
+        layout = _aac_layout(given)
+        if layout != _SAME_LAYOUTS.get(given, given):
+            _log.warning("audio '%s': AAC has no layout '%s'; its channels are mixed down to stereo", path, given)
+        tag = language(stream)
 
-    return Sound(rate, layout, decoded_chunks(path, rate=rate, layout=layout))
+    return Sound(rate, layout, decoded_chunks(path, rate, layout, track), tag)
+
+
+def _aac_layout(name: str) -> str:
+    same = _SAME_LAYOUTS.get(name, name)
+    return same if same in _AAC_LAYOUTS else _MIXED
 
 
 class AudioTrack:
@@ -82,6 +105,7 @@ class AudioTrack:
         self._container = container
         self._sound = sound
         self._stream = cast(AudioStream, container.add_stream("aac", rate=sound.rate, layout=sound.layout))
+        tag_language(self._stream, sound.language)
         channels = self._stream.codec_context.channels
         self._stream.bit_rate = 96_000 * min(channels, 2) if channels <= 2 else 64_000 * channels
         self._pending = np.zeros((channels, 0), dtype=np.float32)
@@ -126,8 +150,9 @@ class AudioTrack:
         return chunk
 
     def _encode(self, chunk: np.ndarray) -> None:
-        samples = np.ascontiguousarray(chunk.clip(-1, 1), dtype=np.float32)
-        frame = AudioFrame.from_ndarray(samples, format="fltp", layout=self._sound.layout)
+        # Packed, not planar: PyAV walks planes up to a null pointer, which eight and more do not end with.
+        samples = np.ascontiguousarray(chunk.T.clip(-1, 1).reshape(1, -1), dtype=np.float32)
+        frame = AudioFrame.from_ndarray(samples, format="flt", layout=self._sound.layout)
         frame.sample_rate = self._sound.rate
         frame.pts, frame.time_base = self._written, Fraction(1, self._sound.rate)
         self._written += chunk.shape[1]

@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -72,10 +71,3 @@ def find_video_stream(container: InputContainer) -> VideoStream | None:
         if _ATTACHED_PICTURE not in (stream.disposition.name or ""):
             return stream
     return None
-
-
-def first_audio_stream(container: InputContainer, path: str | Path, role: str = "audio") -> AudioStream:
-    """The first audio stream; UserError when there is none."""
-    if not container.streams.audio:
-        raise UserError(f"{role} '{path}': no audio stream; pass audio=FILE with sound")
-    return container.streams.audio[0]

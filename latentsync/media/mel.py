@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-SAMPLE_RATE = 16000
+from latentsync.media.rates import SAMPLE_RATE
+
 NUM_MELS = 80
 MELS_PER_SECOND = 80  # hop of 200 samples
 SILENCE = -4.0  # the lowest value, also the padding

@@ -13,8 +13,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from latentsync.errors import UserError
+from latentsync.media.color import container_tags
 from latentsync.media.containers import first_video_stream, open_media
-from latentsync.media.picture import Picture, PictureMaker
+from latentsync.media.decoding import decoded_frames
+from latentsync.media.fields import deinterlaced
+from latentsync.media.picture import Picture, VideoLook
+from latentsync.media.picture_maker import PictureMaker
+from latentsync.media.picture_stamps import PictureStamps
+from latentsync.media.pixel_format import pixel_format
 
 _FRAMES_AT_LEAST = 16
 _BUSIEST_RATE = 1000
@@ -26,11 +32,15 @@ class PictureReader:
     """The pictures of one video file.
 
     keep_readable: a file that cannot be decoded to its end, or is cut off, ends where it becomes unreadable (with a
-    warning); otherwise it is refused. Between runs only 17 bytes a picture are kept.
+    warning); otherwise it is refused. Between runs only 17 bytes a picture are kept. deinterlace: interlaced pictures
+    are made whole. sdr: PQ, HLG and BT.2020 are brought to BT.709.
     """
 
-    def __init__(self, path: str | Path, keep_readable: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, keep_readable: bool = False, deinterlace: bool = False, sdr: bool = False
+    ) -> None:
         self.path, self.keep_readable = Path(path), keep_readable
+        self._deinterlace, self._sdr = deinterlace, sdr
         self._stamps, self._durations, self._keys = array("q"), array("q"), bytearray()
         self._seekable = True
         self._maker: PictureMaker | None = None
@@ -61,8 +71,7 @@ class PictureReader:
         if self._maker is None:
             raise RuntimeError("backwards before forwards")
         look = self._maker.look
-        size = 2 * look.width * look.height if look.pixel_format.endswith("le") else 3 * look.width * look.height // 2
-        limit = max(_FRAMES_AT_LEAST, buffer_bytes // size)
+        limit = max(_FRAMES_AT_LEAST, buffer_bytes // _bytes_of(look))
         stop = len(self)
         while stop > 0:
             key = self._keys.rfind(1, 0, stop)
@@ -89,14 +98,15 @@ class PictureReader:
         assert self._maker is not None
         first, last = min(wanted.values()), max(wanted.values())
         with open_media(self.path, "input", self.keep_readable) as container:
-            stream = _video_stream(container, self.path)
+            stream, stamps = _video_stream(container, self.path), PictureStamps(container)
             if seek_to is not None:
                 container.seek(seek_to + self._origin, stream=stream)
             for count, frame in enumerate(self._frames(container, stream)):
                 if seek_to is None:
                     number = count if first <= count <= last else None
                 else:
-                    number = None if frame.pts is None else wanted.get(frame.pts - self._origin)
+                    stamp = stamps(frame)
+                    number = None if stamp is None else wanted.get(stamp - self._origin)
                 if number is not None:
                     yield self._maker(frame, self._stamps[number], self._durations[number], bool(self._keys[number]))
                 if number == last:
@@ -106,19 +116,21 @@ class PictureReader:
         """Pictures, each given out when the next one tells how long it stood."""
         shown: Picture | None = None
         with open_media(self.path, "input", self.keep_readable) as container:
-            stream = _video_stream(container, self.path)
+            stream, stamps = _video_stream(container, self.path), PictureStamps(container)
+            tags = container_tags(stream.codec_context)
+            self._seekable = not stamps.by_packet  # the last pictures come out without a packet
             base = stream.time_base or Fraction(1, 90000)
             rate = _rate(stream)
             step = max(1, round(1 / (rate * base)))
             self._origin = 0
             for frame in self._frames(container, stream):
                 if shown is None:
-                    self._origin = frame.pts or 0
-                    self._maker = PictureMaker(frame, base, rate, stream.sample_aspect_ratio)
+                    self._origin = stamps(frame) or 0
+                    self._maker = PictureMaker(frame, base, rate, stream.sample_aspect_ratio, tags, self._sdr)
                 assert self._maker is not None
                 if not self._maker.fits(frame):
                     raise UserError(f"input '{self.path}': its pictures change their size; re-encode it to one size")
-                pts = self._stamp(frame, shown, step)
+                pts = self._stamp(stamps(frame), shown, step)
                 if shown is not None:
                     shown.duration = pts - shown.pts
                     yield shown
@@ -128,20 +140,26 @@ class PictureReader:
         shown.duration = min(shown.duration, 10 * step)  # nothing tells how long the last one stands
         yield shown
 
-    def _stamp(self, frame: VideoFrame, shown: Picture | None, step: int) -> int:
-        if frame.pts is None:
+    def _stamp(self, stamp: int | None, shown: Picture | None, step: int) -> int:
+        if stamp is None:
             self._seekable = False
             return 0 if shown is None else shown.pts + step
-        pts = frame.pts - self._origin
+        pts = stamp - self._origin
         if shown is not None and pts <= shown.pts:
             self._seekable = False
             return shown.pts + 1
         return pts
 
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        frames = self._decoded_frames(container, stream)
+        if self._deinterlace:
+            return deinterlaced(frames, stream.time_base or Fraction(1, 90000))
+        return frames
+
+    def _decoded_frames(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         last = 0.0
         try:
-            for frame in container.decode(stream):
+            for frame in decoded_frames(container, stream):
                 yield frame
                 last = frame.time or last
         except av.error.FFmpegError as error:
@@ -157,6 +175,13 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = first_video_stream(container, path)
     stream.thread_type = "AUTO"
     return stream
+
+
+def _bytes_of(look: VideoLook) -> int:
+    """Of one picture in memory."""
+    kind = pixel_format(look.pixel_format)
+    samples = 1 + 2 / (1 << (kind.narrower + kind.lower)) + kind.alpha
+    return int(look.width * look.height * samples * (2 if kind.depth > 8 else 1))
 
 
 def _rate(stream: VideoStream) -> Fraction:

@@ -13,7 +13,7 @@ from latentsync.errors import UserError
 from latentsync.media.containers import find_video_stream, first_video_stream, open_media
 from latentsync.media.orientation import frame_orientation
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".apng", ".bmp", ".webp", ".gif"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
 
 

@@ -1,6 +1,6 @@
 """Speech to audio tokens: every hidden layer of a Whisper encoder, in windows around each video frame."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from latentsync.errors import UserError
+from latentsync.media.rates import SAMPLE_RATE
+from latentsync.models.weight_files import folder_config, folder_weights, load_strict, readable
 
-SAMPLE_RATE = 16000
 STEPS_PER_SECOND = 50  # one hidden vector for 20 ms
 MEL_PER_SECOND = 100
 PIECE_SECONDS = 30  # what Whisper's positions span
@@ -52,17 +53,19 @@ class AudioEncoder(nn.Module):
 
         Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
         """
-        from latentsync.weights.parts import load_audio_encoder  # which imports this module
-
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"audio encoder '{path}' is missing; get it with: python -m latentsync.weights fetch whisper-tiny"
             )
-        return load_audio_encoder(path, piece_overlap_seconds=piece_overlap_seconds).eval()
+        config = {name: value for name, value in folder_config(Path(path)).items() if not name.startswith("_")}
+        encoder = WhisperEncoder(WhisperConfig(**config))
+        load_strict(encoder, encoder_part(folder_weights(Path(path))), f"audio encoder '{path}'")
+        return cls(encoder.float(), piece_overlap_seconds).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""
         self.encoder.save_pretrained(folder)
+        readable(Path(folder))
 
     @property
     def hidden_size(self) -> int:
@@ -188,6 +191,13 @@ def frame_tokens(hidden: Tensor, num_frames: int, fps: float = 25) -> Tensor:
     offsets = torch.arange(-WINDOW_BEFORE, WINDOW_AFTER + 1, device=hidden.device)
     steps = (first[:, None] + offsets).clamp(0, len(hidden) - 1)  # (F, 10)
     return hidden[steps].flatten(1, 2)
+
+
+def encoder_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's keys of a transformers Whisper, with whatever stands before them taken off; others are left out."""
+    marker = "conv1.weight"
+    prefix = next((key.removesuffix(marker) for key in state if key.endswith(marker)), "")
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _scaled(log_power: Tensor, loudest: Tensor) -> Tensor:

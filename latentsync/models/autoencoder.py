@@ -1,6 +1,9 @@
 """Frames to scaled latents and back, through a frozen diffusers AutoencoderKL."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -9,6 +12,20 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentsync.errors import UserError
+from latentsync.models.weight_files import folder_config, folder_weights, load_strict
+
+STABLE_DIFFUSION: dict[str, Any] = {  # the autoencoder of SD 1.5, as diffusers configures it
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "sample_size": 256,
+}
+# Attention of the middle block as diffusers named it before version 0.17.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_ATTENTION_KEY = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
 
 
 class FrameAutoencoder(nn.Module):
@@ -28,17 +45,25 @@ class FrameAutoencoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, frames_per_batch: int = 16) -> "FrameAutoencoder":
-        """Load a diffusers VAE folder (config.json and weights), in float32.
+        """Load a diffusers folder (safetensors or .bin, old or new attention names), in float32, every key used.
 
+        An AutoencoderKL, or, where config.json says so, an AutoencoderTiny of 4 latent channels (TAESD).
         Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
         """
-        from latentsync.weights.parts import load_autoencoder  # which imports this module
-
         if not (Path(path) / "config.json").is_file():
             raise UserError(
                 f"autoencoder '{path}' is missing; get it with: python -m latentsync.weights fetch sd-vae-ft-mse"
             )
-        return cls(load_autoencoder(path).vae.float(), frames_per_batch).eval()
+        config = folder_config(Path(path))
+        tiny = config.get("_class_name") == "AutoencoderTiny"
+        if tiny and config.get("latent_channels", 4) != 4:
+            raise UserError(
+                f"autoencoder '{path}': {config['latent_channels']} latent channels; the U-Net takes 4 (TAESD)"
+            )
+        with torch.device("meta"):
+            vae: AutoencoderKL | AutoencoderTiny = (AutoencoderTiny if tiny else AutoencoderKL).from_config(config)
+        load_strict(vae, modern_attention(folder_weights(Path(path))), f"autoencoder '{path}'", assign=True)
+        return cls(vae.float(), frames_per_batch).eval()
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the decoder's activations, a chunk of frames at a time, in the backward pass."""
@@ -78,3 +103,15 @@ class FrameAutoencoder(nn.Module):
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(lambda z: self.vae.decode(z).sample, latents, use_reentrant=False)
         return self.vae.decode(latents).sample
+
+
+def modern_attention(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Old attention keys under their new names; 1 × 1 convolutions (O, I, 1, 1) there become matrices (O, I)."""
+    out = {}
+    for key, value in state.items():
+        found = OLD_ATTENTION_KEY.fullmatch(key)
+        if found:
+            key = f"{found[1]}.{OLD_ATTENTION[found[2]]}.{found[3]}"
+            value = value[:, :, 0, 0] if value.ndim == 4 else value
+        out[key] = value
+    return out

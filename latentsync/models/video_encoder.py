@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
 
 from latentsync.errors import UserError
-from latentsync.weights.load import load_safetensors, load_strict, named
+from latentsync.models.weight_files import load_safetensors, load_strict, named, readable
 
 NORM_FILE = "final_norm.safetensors"
 
@@ -50,6 +50,7 @@ class VideoEncoder(nn.Module):
         """Write config.json, model.safetensors and the final norm."""
         self.videomae.save_pretrained(folder)
         save_file(self.final_norm.state_dict(), Path(folder) / NORM_FILE)
+        readable(Path(folder))
 
     def gradient_checkpointing_enable(self) -> None:
         """Recompute the transformer's activations in the backward pass."""

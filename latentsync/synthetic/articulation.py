@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-FRAMES_PER_SECOND = 25
+from latentsync.media.rates import FPS
+
 CONTROL_RATE = 400
 """Samples a second of the track itself; 16 to a video frame."""
 _CLOSED = 0.03
@@ -89,7 +90,7 @@ class Articulation(Track):
     @property
     def seconds(self) -> float:
         """Length of the track."""
-        return self.num_frames / FRAMES_PER_SECOND
+        return self.num_frames / FPS
 
     def at(self, times: np.ndarray) -> Track:
         """The curves at `times` (N,) in seconds, linearly interpolated; times outside the track take its ends."""
@@ -98,8 +99,8 @@ class Articulation(Track):
     @classmethod
     def from_curves(cls, curves: Track) -> Articulation:
         """Frames out of curves at `CONTROL_RATE`; a part of a frame at the end is left out."""
-        num_frames = len(curves.opening) * FRAMES_PER_SECOND // CONTROL_RATE
-        frames = _sample(curves, (np.arange(num_frames) + 0.5) / FRAMES_PER_SECOND)
+        num_frames = len(curves.opening) * FPS // CONTROL_RATE
+        frames = _sample(curves, (np.arange(num_frames) + 0.5) / FPS)
         return cls(**vars(frames), curves=curves)
 
 
@@ -122,8 +123,8 @@ def draw_articulation(num_frames: int, rng: np.random.Generator) -> Articulation
     """A random articulation of `num_frames` frames at 25 fps: 3 to 5 syllables a second, pauses of 0.2 to 0.8 s."""
     if num_frames < 1:
         raise ValueError(f"an articulation needs at least one frame, got {num_frames}")
-    phones, seconds, pauses = _draw_phones(num_frames / FRAMES_PER_SECOND, rng)
-    samples = num_frames * CONTROL_RATE // FRAMES_PER_SECOND
+    phones, seconds, pauses = _draw_phones(num_frames / FPS, rng)
+    samples = num_frames * CONTROL_RATE // FPS
     bounds = np.concatenate([[0.0], np.cumsum(seconds)])
     index = np.clip(np.searchsorted(bounds, np.arange(samples) / CONTROL_RATE, side="right") - 1, 0, len(phones) - 1)
 

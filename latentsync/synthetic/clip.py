@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latentsync.synthetic.articulation import FRAMES_PER_SECOND, Articulation, draw_articulation
+from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.synthetic.articulation import Articulation, draw_articulation
 from latentsync.synthetic.face import Rendering, render_aligned, render_scene, scene_size
 from latentsync.synthetic.look import Look, draw_look
 from latentsync.synthetic.voice import Voice, draw_voice, synthesise_voice
 
-SAMPLE_RATE = 16000
 GENERATOR_VERSION = 1
 """Raised whenever the same seeds would give other pixels or sound."""
 TRAIN_IDENTITIES = range(0, 100_000)
@@ -49,7 +49,7 @@ class SyntheticClip:
     mouth_box: np.ndarray
     seed: int
     mode: str
-    fps: int = FRAMES_PER_SECOND
+    fps: int = FPS
     sample_rate: int = SAMPLE_RATE
 
     def truth(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def draw_clip(
         raise ValueError(f"mode must be 'aligned' or 'scene', got {mode!r}")
     person = draw_person(identity_seed)
     speech, motion, sound = (np.random.default_rng([identity_seed, seed, part]) for part in (11, 12, 13))
-    articulation = draw_articulation(max(1, round(seconds * FRAMES_PER_SECOND)), speech)
+    articulation = draw_articulation(max(1, round(seconds * FPS)), speech)
     rendering: Rendering
     if mode == "aligned":
         rendering = render_aligned(person.look, articulation, resolution, motion, jitter)

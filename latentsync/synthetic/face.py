@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from latentsync.synthetic.articulation import FRAMES_PER_SECOND, Articulation, Track
+from latentsync.media.rates import FPS
+from latentsync.synthetic.articulation import Articulation, Track
 from latentsync.synthetic.head import CENTRE_X, EYE_X, LEFT_BROW, NOSE, RIGHT_BROW, HeadTexture, Window, draw_head
 from latentsync.synthetic.look import CANVAS, Look
 from latentsync.synthetic.mouth import JAW_BOX, JAW_DROP, MOUTH_BOX, Patch, draw_mouths, jaw_map, lip_curves
@@ -94,7 +95,7 @@ def _similarity(scale: np.ndarray, angle: np.ndarray, dx: np.ndarray, dy: np.nda
 
 def _sway(num_frames: int, rng: np.random.Generator) -> np.ndarray:
     """A slow wandering curve (F,) within [-1, 1]: two sines of periods 2.5 to 9 s."""
-    times = np.arange(num_frames) / FRAMES_PER_SECOND
+    times = np.arange(num_frames) / FPS
     rates, phases = rng.uniform(0.11, 0.4, 2), rng.uniform(0, 2 * np.pi, 2)
     waves = np.sin(2 * np.pi * rates[:, None] * times + phases[:, None])
     return 0.6 * waves[0] + 0.4 * waves[1]
@@ -223,7 +224,7 @@ def _draw_eyes(look: Look, lids: np.ndarray, gaze: np.ndarray, window: Window, s
 def _draw_blinks(num_frames: int, period: float, rng: np.random.Generator) -> np.ndarray:
     """How open the lids are, (F,) in [0, 1]: a blink of about a quarter of a second every `period` seconds or so."""
     lids = np.ones(num_frames)
-    times = (np.arange(num_frames) + 0.5) / FRAMES_PER_SECOND
+    times = (np.arange(num_frames) + 0.5) / FPS
     blink = rng.uniform(0.0, period)
     while blink < times[-1] + 0.3:
         lids = np.minimum(lids, 1 - np.clip(1.5 - np.abs(times - blink) / 0.085, 0, 1))

@@ -7,9 +7,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from latentsync.media.rates import FPS, SAMPLE_RATE
 from latentsync.models.audio_encoder import AudioEncoder
-from latentsync.synthetic.articulation import FRAMES_PER_SECOND, draw_articulation
-from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, SAMPLE_RATE, TRAIN_IDENTITIES, draw_person
+from latentsync.synthetic.articulation import draw_articulation
+from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, TRAIN_IDENTITIES, draw_person
 from latentsync.synthetic.voice import synthesise_voice
 from latentsync.training.optimization import LRSchedulerFactory, OptimizerFactory, optimizer_config
 
@@ -37,7 +38,7 @@ class SyntheticSpeech(Dataset):
     def draw(self, index: int) -> tuple[Tensor, Tensor]:
         """Clip number `index`; the last part of it is cut off at random and left silent, as short audio is padded."""
         rng = np.random.default_rng((self.seed, index))
-        num_frames = round(self.seconds * FRAMES_PER_SECOND)
+        num_frames = round(self.seconds * FPS)
         spoken = int(rng.integers(num_frames // 10, num_frames + 1))
         articulation = draw_articulation(spoken, rng)
         person = draw_person(int(rng.integers(self.identities.start, self.identities.stop)))

@@ -9,10 +9,10 @@ from peft.tuners.lora import LoraModel
 from torch import Tensor
 
 from latentsync.errors import UserError
+from latentsync.models.lora import MARK, add_adapter, lora_config, merged, save_adapter
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.training.ema import averaged_weights
 from latentsync.training.lipsync import LipSyncModule
-from latentsync.weights.adapter import MARK, add_adapter, lora_config, merged, save_adapter
 
 
 class LoraLipSyncModule(LipSyncModule):

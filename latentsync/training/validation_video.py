@@ -13,7 +13,7 @@ from latentsync.data.sample import ClipBatch
 from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.errors import UserError
-from latentsync.media.frames import write_picture
+from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.training.lipsync import LipSyncModule

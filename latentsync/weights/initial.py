@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
-from latentsync.weights.guard import LAYOUT_SETTINGS, Fit
-from latentsync.weights.identify import Identity, identify
-from latentsync.weights.layout import temporal_layers, unet_config
-from latentsync.weights.load import folder_config, folder_weights, load_state, mismatch, named
-from latentsync.weights.registry import KNOWN, known, place
+from latentsync.models.weight_files import mismatch, named
+from latentsync.weights.adapter import read
+from latentsync.weights.bundle import unet_in
+from latentsync.weights.registry import find
+from latentsync.weights.unet import LAYOUT_SETTINGS, POSITIONS, TEMPORAL, Fit, temporal_layers, unet_config
 
 if TYPE_CHECKING:
     from latentsync.models.unet import UNet3DConditionModel
 
 log = logging.getLogger(__name__)
 
-TEMPORAL = ".motion_modules."
-POSITIONS = ".pos_encoder.pe"  # a fixed table, not trained: computed anew for the configured length
 # What does not fit from Stable Diffusion and is trained anew: more input channels, audio instead of text.
 FROM_STABLE_DIFFUSION = ("conv_in.weight", "attn2.to_k.weight", "attn2.to_v.weight")
 
@@ -63,8 +61,8 @@ def build_unet(
 ) -> "UNet3DConditionModel":
     """A U-Net of this configuration, with the weights that training starts from.
 
-    weights: None, a known name ("latentsync-1.5", "sd15-unet", "animatediff-sd15"), or a path: a published `.pt`, our
-    folder, our `.ckpt`, an SD 1.5 U-Net folder, an AnimateDiff file. What carried over is logged in one line.
+    weights: None, a known name ("demo", "latentsync-1.5", "sd15-unet", "animatediff-sd15"), or a path: a published
+    `.pt`, our folder, our `.ckpt`, an SD 1.5 U-Net folder, an AnimateDiff file. What carried over is logged.
     resolution, num_frames: kept in the U-Net's configuration, so that exported weights say what they are made for.
     new_resolution: allow weights made for another resolution, to go on training at this one.
     config: arguments of `UNet3DConditionModel`, published spelling. Raises UserError when the weights do not fit.
@@ -85,8 +83,8 @@ def initialise(unet: "UNet3DConditionModel", weights: str | Path, resolution: in
 
     resolution: the wanted one, compared with what the weights say they are made for; None = not compared.
     """
-    path = find(weights)
-    identity, config = read(path)
+    found = read(unet_in(find(weights)))
+    config = found.told
     made_for = config.get("resolution")
     if resolution is not None and made_for is not None and int(made_for) != resolution:
         raise UserError(
@@ -99,43 +97,13 @@ def initialise(unet: "UNet3DConditionModel", weights: str | Path, resolution: in
             f"weights '{weights}': trained with {heads} attention heads, the configuration says {own_heads}; set "
             f"model.unet.attention_head_dim={heads}"
         )
-    if identity.kind in ("unet", "checkpoint"):
-        return carry_over(unet, identity.state, str(weights), may_start_anew=())
-    if identity.kind == "sd-unet":
-        return carry_over(unet, identity.state, str(weights), may_start_anew=FROM_STABLE_DIFFUSION)
-    if identity.kind == "motion-modules":
-        return carry_over_temporal(unet, identity.state, str(weights))
-    raise UserError(f"weights '{weights}': {identity.kind} weights, not a U-Net's; give a U-Net or motion-module file")
-
-
-def find(weights: str | Path) -> Path:
-    """The file or folder of a known name (as `fetch` left it) or of a path. Raises UserError when it is not there."""
-    path = Path(weights)
-    if path.exists():
-        return path
-    if str(weights) in {entry.name for entry in KNOWN}:
-        files = known(str(weights)).files
-        target = place(files[0])
-        if not target.exists():
-            raise UserError(
-                f"weights '{weights}': not fetched yet ({target} is not there); run `python -m latentsync.weights "
-                f"fetch {weights}`"
-            )
-        return target.parent if target.name == "config.json" else target
-    if path.suffix or len(path.parts) > 1:
-        raise UserError(f"weights '{weights}': no such file or folder")
-    known(str(weights))  # raises, with the nearest name
-    return path
-
-
-def read(path: Path) -> tuple[Identity, dict[str, Any]]:
-    """What a file or folder holds, and the configuration that it carries (empty for published files)."""
-    if path.is_dir():
-        folder = path / "unet" if (path / "unet").is_dir() else path
-        return identify(folder_weights(folder)), folder_config(folder)
-    content = load_state(path)
-    told = content.get("unet_config")
-    return identify(content), dict(told) if isinstance(told, Mapping) else {}
+    if found.kind == "unet":
+        return carry_over(unet, found.state, str(weights), may_start_anew=())
+    if found.kind == "sd-unet":
+        return carry_over(unet, found.state, str(weights), may_start_anew=FROM_STABLE_DIFFUSION)
+    if found.kind == "motion-modules":
+        return carry_over_temporal(unet, found.state, str(weights))
+    raise UserError(f"weights '{weights}': {found.kind} weights, not a U-Net's; give a U-Net or motion-module file")
 
 
 def carry_over(unet: nn.Module, state: Mapping[str, Tensor], what: str, may_start_anew: tuple[str, ...]) -> CarryOver:

@@ -1,18 +1,25 @@
-"""VideoMAE v2 checkpoints into transformers' VideoMAE: q/k/v split, biases, mean pooling and the final norm.
+"""The adapter of VideoMAE v2 into transformers' VideoMAE: q/k/v split, biases, mean pooling and the final norm.
 
 The published checkpoint fuses q, k, v in one matrix and gives a bias to q and v only (k's would cancel in the
 softmax); transformers keeps three matrices and the same two biases. The norm after mean pooling (`fc_norm`) belongs to
-transformers' classifier, not to its `VideoMAEModel`, and is handed back on its own.
+transformers' classifier, not to its `VideoMAEModel`; `VideoEncoder` has both.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from transformers import VideoMAEConfig
+from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.weights.adapter import Adapter, Content, State, read, state_of
+from latentsync.weights.registry import find
+
+if TYPE_CHECKING:
+    from transformers import VideoMAEConfig
+
+    from latentsync.models.video_encoder import VideoEncoder
 
 # What shapes do not tell of VideoMAE v2 giant (ViT-g/14), in the published spelling.
 GIANT: dict[str, Any] = {
@@ -38,8 +45,16 @@ BLOCK = {
 BLOCK_KEY = re.compile(r"blocks\.(\d+)\.(.+)\.(weight|bias|q_bias|v_bias)")
 
 
-def videomae_config(config: Mapping[str, Any]) -> VideoMAEConfig:
+def load_video_encoder(path: Path | str, config: Mapping[str, Any] | None = None) -> "VideoEncoder":
+    """The video encoder of a published VideoMAE v2 file; config: the published spelling, None = VideoMAE v2 giant."""
+    network: Any = VideoMAEAdapter().load(read(find(path, "video encoder")), config)
+    return network.eval()
+
+
+def videomae_config(config: Mapping[str, Any]) -> "VideoMAEConfig":
     """transformers' configuration from the published spelling (`img_size`, `embed_dim`, `depth`, `num_heads`, …)."""
+    from transformers import VideoMAEConfig
+
     width = int(config["embed_dim"])
     return VideoMAEConfig(
         image_size=int(config["img_size"]),
@@ -56,32 +71,46 @@ def videomae_config(config: Mapping[str, Any]) -> VideoMAEConfig:
     )
 
 
-def videomae_to_transformers(
-    state: Mapping[str, Any], config: Mapping[str, Any] | None = None
-) -> tuple[VideoMAEConfig, dict[str, Tensor], dict[str, Tensor]]:
-    """Returns (configuration, state dict of `VideoMAEModel`, state dict of the final norm: "weight" and "bias").
+class VideoMAEAdapter(Adapter):
+    """VideoMAE v2 with its final norm as `VideoEncoder`. The classifier `head.*` is left out: TREPA compares features.
 
-    state: key → tensor, or the file as loaded with the weights under `model` or `module`; config: the published
-    spelling, None = VideoMAE v2 giant. The classifier `head.*` is left out: TREPA compares features. Raises UserError
-    on a key that VideoMAE does not have and on absent `fc_norm` weights.
+    Raises UserError on a key that VideoMAE does not have and on absent `fc_norm` weights.
     """
-    for holder in ("model", "module"):
-        if isinstance(state.get(holder), Mapping):
-            state = state[holder]
-    out: dict[str, Tensor] = {}
-    norm: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if key.startswith("head."):
-            continue
-        if key.startswith("fc_norm."):
-            norm[key.removeprefix("fc_norm.")] = value
-        elif key.startswith("patch_embed.proj."):
-            out[key.replace("patch_embed.proj.", "embeddings.patch_embeddings.projection.")] = value
-        else:
-            out.update(block_entry(key, value))
-    if set(norm) != {"weight", "bias"}:
-        raise UserError("VideoMAE: no 'fc_norm' weights; TREPA needs the mean-pooling variant (fine-tuned VideoMAE v2)")
-    return videomae_config(GIANT if config is None else config), out, norm
+
+    kind, what, class_name = "videomae-v2", "VideoMAE v2, published format", "VideoMAEModel"
+
+    def recognises(self, state: Mapping[str, Tensor]) -> bool:
+        return "blocks.0.attn.qkv.weight" in state and "patch_embed.proj.weight" in state
+
+    def config(self, content: Content) -> dict[str, Any]:
+        return GIANT
+
+    def network(self, config: Mapping[str, Any]) -> nn.Module:
+        """config: the published spelling."""
+        from transformers import VideoMAEModel
+
+        from latentsync.models.video_encoder import VideoEncoder
+
+        settings = videomae_config(config)
+        final_norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
+        return VideoEncoder(VideoMAEModel(settings), final_norm)
+
+    def from_published(self, content: Content) -> State:
+        out: State = {}
+        for key, value in state_of(content).items():
+            if key.startswith("head."):
+                continue
+            if key.startswith("fc_norm."):
+                out[key.replace("fc_norm.", "final_norm.")] = value
+            elif key.startswith("patch_embed.proj."):
+                out[key.replace("patch_embed.proj.", "videomae.embeddings.patch_embeddings.projection.")] = value
+            else:
+                out.update({f"videomae.{name}": piece for name, piece in block_entry(key, value).items()})
+        if "final_norm.weight" not in out:
+            raise UserError(
+                "VideoMAE: no 'fc_norm' weights; TREPA needs the mean-pooling variant (fine-tuned VideoMAE v2)"
+            )
+        return out
 
 
 def block_entry(key: str, value: Tensor) -> dict[str, Tensor]:

@@ -38,15 +38,15 @@ class LocalRunner(CrewRunner):
             raise UserError(f"runner.start_method={start_method}: choose one of {', '.join(known)}")
 
     @contextmanager
-    def _crew(self, work: Work) -> Iterator["_Crew"]:
+    def _crew(self, work: Work) -> Iterator["_ProcessCrew"]:
         context: Any = multiprocessing.get_context(self._method)
         if self._method == "forkserver":
             context.set_forkserver_preload(["__main__", *getattr(work, "modules", ())])
-        yield _Crew(context, work, self.threads, self.time_limit)
+        yield _ProcessCrew(context, work, self.threads, self.time_limit)
 
 
 @dataclass(frozen=True)
-class _Crew:
+class _ProcessCrew:
     context: Any
     work: Work
     threads: int
@@ -66,7 +66,7 @@ class _Crew:
 class _Process(Worker):
     """The parent's side of one process."""
 
-    def __init__(self, crew: _Crew) -> None:
+    def __init__(self, crew: _ProcessCrew) -> None:
         super().__init__()
         self._heard = 0.0
         self.connection: Connection

@@ -44,14 +44,14 @@ class RayRunner(CrewRunner):
         _import_ray()
 
     @contextmanager
-    def _crew(self, work: Work) -> Iterator["_Crew"]:
+    def _crew(self, work: Work) -> Iterator["_ActorCrew"]:
         ray = _import_ray()
         with self._connected(ray):
             board = ray.remote(num_cpus=0)(_Board).remote()
             # No restarts: a dead actor's item must be counted before it is tried again.
             host = ray.remote(_Host).options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)
             try:
-                yield _Crew(ray, board, lambda name: host.remote(board, name, work, self.threads), self.time_limit)
+                yield _ActorCrew(ray, board, lambda name: host.remote(board, name, work, self.threads), self.time_limit)
             finally:
                 ray.kill(board)
 
@@ -80,7 +80,7 @@ class RayRunner(CrewRunner):
             ray.shutdown()
 
 
-class _Crew:
+class _ActorCrew:
     """Starts actors and reads the board where they leave signs of life."""
 
     def __init__(self, ray: Any, board: Any, start: Any, time_limit: float) -> None:

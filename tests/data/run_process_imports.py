@@ -6,12 +6,6 @@ import hydra.utils  # noqa: F401
 import lightning  # noqa: F401
 import torch
 
-import latentsync.data.datamodule
-import latentsync.losses.objective
-import latentsync.training.lipsync
-import latentsync.training.resume
-import latentsync.weights.initial
-import latentsync.weights.parts  # noqa: F401
 import train  # noqa: F401
 
 torch.set_num_threads(1)

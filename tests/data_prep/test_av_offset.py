@@ -10,7 +10,7 @@ from raw_heads import draw_head
 
 from data_prep.av_offset import MAX_SHIFT, best_shift, measure_offset
 from data_prep.candidate import Candidate, FaceFrame, FaceLook
-from data_prep.resample import Sound
+from data_prep.resample import SourceSound
 from data_prep.stable_syncnet_scorer import StableSyncNetScorer
 from latentsync.errors import UserError
 from latentsync.face import Face
@@ -48,7 +48,7 @@ def test_shift_of_a_synthetic_heads_sound_is_found_to_one_frame_and_corrected(
 ) -> None:
     clip = draw_clip(identity_seed=100_050, seconds=3.0, resolution=128, seed=1)
     (tmp_path / "late.wav").write_bytes(encode_wav(np.roll(clip.wave, delay * 640), 16000))
-    sound = Sound(tmp_path / "late.wav", tmp_path / "sound.raw", lambda share: None)
+    sound = SourceSound(tmp_path / "late.wav", tmp_path / "sound.raw", lambda share: None)
     face = Face(clip.landmarks3[0], (0, 0, 128, 128))
     frames = [FaceFrame(i, i, i / 25, face, True, LOOK, crop, 1.0, 0.0) for i, crop in enumerate(clip.frames)]
     row = measure_offset(Candidate(0, 0, frames), sound, scorer)

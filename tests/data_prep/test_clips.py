@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.candidate import Candidate, FaceFrame, FaceLook
 from data_prep.clips import ClipSettings, TrackCutter, frames_with_sound, read_clip, write_clip
-from data_prep.resample import Sound
+from data_prep.resample import SourceSound
 from latentsync.data.sample import to_members
 from latentsync.errors import UserError
 from latentsync.face import Face
@@ -39,12 +39,12 @@ def test_every_track_is_cut_into_clips_of_the_right_length_without_losing_a_fram
         assert all(10 <= len(piece) <= 20 for piece in pieces)
 
 
-def sound_of_clicks(folder: Path, num_frames: int) -> Sound:
+def sound_of_clicks(folder: Path, num_frames: int) -> SourceSound:
     """A click in the middle of every frame, of height frame / 100."""
     wave = np.zeros(num_frames * 640, np.float32)
     wave[320::640] = np.arange(num_frames) / 100
     (folder / "clicks.wav").write_bytes(encode_wav(wave, 16000))
-    return Sound(folder / "clicks.wav", folder / "sound.raw", lambda share: None)
+    return SourceSound(folder / "clicks.wav", folder / "sound.raw", lambda share: None)
 
 
 @pytest.mark.parametrize("offset", [-3, 0, 4])

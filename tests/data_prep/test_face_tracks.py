@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.candidate import Rejected, SteadyFrame
-from data_prep.face_tracks import FaceFinders, FaceTracker, SidecarFaces, TrackEnd, TrackFrame, overlap
+from data_prep.face_tracks import FaceFinders, ShotTracker, SidecarFaces, TrackEnd, TrackFrame, overlap
 from latentsync.errors import UserError
 from latentsync.face import Face, GivenFaces
 
@@ -20,7 +20,7 @@ def face(x: float, y: float = 50.0, size: float = 40.0) -> Face:
 
 
 def track(frames: list[list[Face]], max_gap: int = 3) -> list[TrackFrame | TrackEnd]:
-    tracker = FaceTracker(GivenFaces(frames), max_gap=max_gap)
+    tracker = ShotTracker(GivenFaces(frames), max_gap=max_gap)
     events: list[TrackFrame | TrackEnd] = []
     for index in range(len(frames)):
         events += tracker.push(SteadyFrame(index, PICTURE, index, index / 25))

@@ -3,7 +3,7 @@
 import pytest
 
 from configs.compose import load_config
-from data_prep.limits import LIMITED, judge, read_limits
+from data_prep.limits import LIMITED, judge, parse_limits
 from data_prep.manifest import COLUMNS
 from latentsync.errors import UserError
 
@@ -56,12 +56,12 @@ def test_what_was_not_measured_is_not_judged_and_earlier_fates_stay() -> None:
 )
 def test_mistaken_limits_are_refused_by_name(config: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_limits(config)
+        parse_limits(config)
 
 
 def test_published_limits_are_the_default_and_every_limit_is_a_column() -> None:
     config = load_config("data_prep/prepare", ["input=a", "output=b"]).limits
-    limits = read_limits({str(name): value if value is None else list(value) for name, value in config.items()})
+    limits = parse_limits({str(name): value if value is None else list(value) for name, value in config.items()})
     assert limits["offset_confidence"] == (3, None)
     assert limits["offset_frames"] == (-6, 6)
     assert limits["crop_face_width"] == (50, None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.candidate import FaceFrame, FaceLook, Rejected
-from data_prep.resample import Sound, measure_resampling, steady_frames
+from data_prep.resample import SourceSound, measure_resampling, steady_frames
 from latentsync.face import Face
 from latentsync.media import VideoWriter, load_audio, read_frames_at
 
@@ -50,7 +50,7 @@ def test_measured_rate_and_repeats_are_the_sources(tmp_path: Path, fps: Fraction
 
 def test_sound_is_that_of_the_loader_and_does_not_lie_in_memory(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", Fraction(25), rate=48000)
-    sound = Sound(path, tmp_path / "sound.raw", lambda share: None)
+    sound = SourceSound(path, tmp_path / "sound.raw", lambda share: None)
     expected = load_audio(path)
     heard = sound.between(0, len(expected) // 640)
     assert np.abs(heard - expected[: len(heard)]).max() < 1e-4
@@ -60,4 +60,4 @@ def test_sound_is_that_of_the_loader_and_does_not_lie_in_memory(tmp_path: Path) 
 def test_sound_that_cannot_be_decoded_is_a_reason(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"RIFF nothing")
     with pytest.raises(Rejected, match="sound cannot be decoded"):
-        Sound(tmp_path / "a.wav", tmp_path / "sound.raw", lambda share: None)
+        SourceSound(tmp_path / "a.wav", tmp_path / "sound.raw", lambda share: None)

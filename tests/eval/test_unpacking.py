@@ -13,8 +13,8 @@ from data_prep.synthesize import synthesize
 from eval.unpacking import ALIGNED, CONTEXT, SOURCES, clips_of, pictures_of, unpack, upright_size
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
+from latentsync.face.face_file import FacesFromFile
 from latentsync.face.head_box import head_box, syncnet_crop
-from latentsync.inference.face_file import FacesFromFile
 from latentsync.media.audio import load_audio
 from latentsync.media.frames import read_frames
 from latentsync.media.probe import probe_video

@@ -9,8 +9,7 @@ from PIL import Image
 
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face, GivenFaces
-from latentsync.inference.face_choice import FaceChoice
-from latentsync.inference.face_track import FaceTrack, TrackedFrame
+from latentsync.inference.face_track import FaceChoice, FaceTrack, TrackedFrame
 from latentsync.inference.frame_source import SourceFrame
 from latentsync.inference.options import LipSyncOptions
 from latentsync.media import still_picture

@@ -9,10 +9,15 @@ from PIL import Image
 
 from latentsync.errors import UserError
 from latentsync.inference.frame_source import source_frames
-from latentsync.inference.plan import ping_pong_index
 from latentsync.media import VideoLook, VideoWriter, still_picture
 
 LENGTH = 40
+
+
+def ping_pong_index(position: int, num_source: int) -> int:
+    """The source frame shown at output `position`: 0 … n−1, n−1 … 0, 0 … n−1 and so on (as published, ends twice)."""
+    cycle, offset = divmod(position, num_source)
+    return offset if cycle % 2 == 0 else num_source - 1 - offset
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference import Fate, LipSyncPipeline
+from latentsync.inference.pipeline import choose_device, choose_dtype
 from latentsync.media import VideoWriter, encode_wav, load_audio, probe_video, read_frames, read_image
 
 if TYPE_CHECKING:
@@ -201,3 +203,24 @@ def test_memory_does_not_grow_with_the_length(networks: dict, head: Head, tmp_pa
         tracemalloc.stop()
     held_frames = (peaks[1] - peaks[0]) / (width * height * 3)
     assert held_frames < 10  # 150 frames more were read and written
+
+
+def test_auto_is_a_device_that_computes() -> None:
+    assert torch.ones(2, device=choose_device("auto")).sum().item() == 2
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(device: str) -> None:
+    with pytest.raises(UserError, match=f"device={device}: cannot be used"):
+        choose_device(device)
+
+
+def test_precisions_are_types() -> None:
+    assert [choose_dtype(p) for p in (32, "16", "bf16", torch.float32)] == [
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+    ]
+    with pytest.raises(UserError, match="precision=8 is unknown"):
+        choose_dtype(8)

@@ -8,11 +8,12 @@ import pytest
 from data_prep.sample import make_sample
 from infer import SAMPLE, choose_files
 from latentsync.errors import UserError
-from latentsync.inference.face_file import FacesFromFile
+from latentsync.face.face_file import FacesFromFile
 from latentsync.inference.request import check_request
 from latentsync.media.audio import load_audio
-from latentsync.media.frames import read_frames, read_image
+from latentsync.media.frames import read_frames
 from latentsync.media.probe import probe_video
+from latentsync.media.stills import read_image
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES
 
 

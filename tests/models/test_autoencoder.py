@@ -1,5 +1,6 @@
 """The frame autoencoder: latents of a clip do not depend on chunks, and a decoded face is the face."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentsync.errors import UserError
-from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.models.autoencoder import OLD_ATTENTION, STABLE_DIFFUSION, FrameAutoencoder, modern_attention
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
 
 SCALE, SHIFT = 0.25, 0.5
@@ -157,3 +158,51 @@ def test_tiny_autoencoder_of_a_folder_serves_as_one_without_spread(tmp_path: Pat
     tiny_vae(16).save_pretrained(tmp_path / "wide")
     with pytest.raises(UserError, match="16 latent channels"):
         FrameAutoencoder.from_pretrained(tmp_path / "wide")
+
+
+@pytest.fixture
+def vae_folder(tmp_path: Path) -> tuple[Path, AutoencoderKL]:
+    vae = AutoencoderKL(block_out_channels=(32,), norm_num_groups=8)
+    vae.save_pretrained(tmp_path / "vae")
+    return tmp_path / "vae", vae
+
+
+def old_names(state: dict[str, torch.Tensor], four_dimensional: bool) -> dict[str, torch.Tensor]:
+    """The same weights as diffusers wrote them before its attention was renamed."""
+    out = {}
+    for key, value in state.items():
+        for old, new in OLD_ATTENTION.items():
+            if f".attentions.0.{new}." in key:
+                key = key.replace(f".{new}.", f".{old}.")
+                value = value[:, :, None, None] if four_dimensional and value.ndim == 2 else value
+        out[key] = value
+    return out
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bin", "old bin", "old bin, convolutions"])
+def test_autoencoder_folders_load_whatever_their_age(form: str, vae_folder: tuple[Path, AutoencoderKL]) -> None:
+    folder, vae = vae_folder
+    if form != "safetensors":
+        (folder / "diffusion_pytorch_model.safetensors").unlink()
+        state = dict(vae.state_dict())
+        state = old_names(state, form.endswith("convolutions")) if form.startswith("old") else state
+        torch.save(state, folder / "diffusion_pytorch_model.bin")
+    loaded = FrameAutoencoder.from_pretrained(folder).vae.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in vae.state_dict().items())
+
+
+def test_autoencoder_with_a_missing_key_is_refused(vae_folder: tuple[Path, AutoencoderKL]) -> None:
+    folder, vae = vae_folder
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    state = {key: value for key, value in vae.state_dict().items() if key != "encoder.conv_in.bias"}
+    torch.save(state, folder / "diffusion_pytorch_model.bin")
+    with pytest.raises(UserError, match=r"1 missing \(encoder\.conv_in\.bias\)"):
+        FrameAutoencoder.from_pretrained(folder)
+
+
+def test_full_size_table_is_stable_diffusions_autoencoder(shared: Path) -> None:
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(STABLE_DIFFUSION)
+    shapes = json.loads((shared / "goldens" / "state_dicts" / "vae_sd_keys.json").read_text())
+    table = modern_attention({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    assert {k: v.shape for k, v in vae.state_dict().items()} == {k: v.shape for k, v in table.items()}

@@ -3,10 +3,9 @@
 import numpy as np
 import torch
 from golden_folder import Golden, assert_close, fill, under_either_reading
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from latentsync.models.audio_encoder import AudioEncoder
-from latentsync.weights.whisper_openai import openai_to_transformers
+from latentsync.weights.whisper import OpenAIWhisper
 
 KIND = "audio_tokens"
 
@@ -14,8 +13,12 @@ KIND = "audio_tokens"
 def published_encoder(golden: Golden) -> AudioEncoder:
     """Whisper of the manifest's dims and weights; the sinusoidal positions are not listed there."""
     checkpoint = {"dims": golden.config["dims"], "model_state_dict": golden.weights}
-    config, state = openai_to_transformers(checkpoint)
-    encoder = fill(WhisperEncoder(config), state, may_lack="embed_positions.weight")
+    adapter = OpenAIWhisper()
+    encoder = fill(
+        adapter.network(adapter.config(checkpoint)),
+        adapter.from_published(checkpoint),
+        may_lack="embed_positions.weight",
+    )
     return AudioEncoder(encoder, piece_overlap_seconds=0)  # type: ignore[arg-type]
 
 

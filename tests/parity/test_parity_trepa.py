@@ -1,11 +1,11 @@
 """The TREPA loss and the video features it compares are the published ones."""
 
+from typing import Any
+
 import torch
 from golden_folder import Golden, assert_close, fill, under_either_reading
-from torch import nn
-from transformers import VideoMAEModel
 
-from latentsync.weights.videomae import videomae_to_transformers
+from latentsync.weights.videomae import VideoMAEAdapter
 
 KIND = "trepa"
 SIDE = 64  # of the small frames, which the encoder's input size is resized from
@@ -14,12 +14,9 @@ SIDE = 64  # of the small frames, which the encoder's input size is resized from
 @under_either_reading
 def test_loss_and_features_are_the_published_ones(golden: Golden) -> None:
     from latentsync.losses.trepa import TrepaLoss
-    from latentsync.models.video_encoder import VideoEncoder
 
-    arrays = golden.arrays
-    config, state, norm = videomae_to_transformers(golden.weights, golden.config)
-    final_norm = fill(nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps), norm)
-    encoder = VideoEncoder(fill(VideoMAEModel(config), state), final_norm)
+    arrays, adapter = golden.arrays, VideoMAEAdapter()
+    encoder: Any = fill(adapter.network(golden.config), adapter.from_published(golden.weights))
     shape = (len(arrays["features_real"]), 3, golden.config["all_frames"], SIDE, SIDE)
     fake = 1.2 * golden.tensor("trepa.fake", *shape).transpose(1, 2)  # (B, F, 3, H, W)
     real = golden.tensor("trepa.real", *shape).transpose(1, 2)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from latentsync.synthetic.articulation import FRAMES_PER_SECOND, VOWELS, draw_articulation
+from latentsync.media.rates import FPS
+from latentsync.synthetic.articulation import VOWELS, draw_articulation
 
 
 def draw(seed: int, seconds: float = 40.0):
-    return draw_articulation(round(seconds * FRAMES_PER_SECOND), np.random.default_rng(seed))
+    return draw_articulation(round(seconds * FPS), np.random.default_rng(seed))
 
 
 def test_values_stay_in_their_ranges():
@@ -57,7 +58,7 @@ def test_opening_is_not_the_same_thing_as_width_or_rounding():
 
 def test_frames_are_the_curves_at_the_middle_of_each_frame():
     track = draw(6, 2.0)
-    again = track.at((np.arange(track.num_frames) + 0.5) / FRAMES_PER_SECOND)
+    again = track.at((np.arange(track.num_frames) + 0.5) / FPS)
     np.testing.assert_array_equal(track.opening, again.opening)
     np.testing.assert_array_equal(track.pause, again.pause)
     assert track.num_frames == 50

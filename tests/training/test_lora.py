@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.errors import UserError
 from latentsync.losses.objective import Objective
+from latentsync.models.lora import add_adapter, load_adapter, lora_config, merged, save_adapter
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.training.lora import ExportLora, LoraLipSyncModule
 from latentsync.weights.__main__ import main
-from latentsync.weights.adapter import add_adapter, load_adapter, lora_config, merged, save_adapter
 
 
 def module(**options: object) -> LoraLipSyncModule:

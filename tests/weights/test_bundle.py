@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.weights.bundle import filled_unet, load_bundle, load_unet
+from latentsync.weights.adapter import read
+from latentsync.weights.bundle import load_bundle, load_unet
 from latentsync.weights.companions import fingerprint
-from latentsync.weights.export import export_module
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def folder(manifest: dict[str, Any], golden_state: Any, tmp_path_factory: pytest
     root = tmp_path_factory.mktemp("bundle")
     unet = UNet3DConditionModel(**manifest["unet_temporal"]["config"], resolution=128)
     unet.load_state_dict({**unet.state_dict(), **golden_state("unet_temporal")})
-    export_module(unet, root / "unet")
+    unet.save_pretrained(root / "unet")
     AutoencoderKL(block_out_channels=(32,), norm_num_groups=8).save_pretrained(root / "vae")
     audio_encoder(48).save_pretrained(root / "audio_encoder")
     return root
@@ -69,7 +69,7 @@ def test_network_built_from_shapes_answers_as_the_published_one(
     import numpy as np
 
     torch.save({"state_dict": golden_state("unet_spatial"), "global_step": 1}, tmp_path / "unet.pt")
-    unet, _ = load_unet(tmp_path / "unet.pt")
+    unet = load_unet(tmp_path / "unet.pt")
     sample = torch.from_numpy(formula.tensor("unet_spatial.sample", (2, 13, 3, 16, 16)))
     audio = torch.from_numpy(formula.tensor("unet_spatial.audio", (2, 3, 50, 48)))
     with torch.no_grad():
@@ -79,9 +79,9 @@ def test_network_built_from_shapes_answers_as_the_published_one(
 
 
 def test_file_with_its_position_tables_is_loaded_without_a_second_copy(folder: Path) -> None:
-    unet, config = load_unet(folder / "unet")
-    state = dict(unet.state_dict())
-    again = filled_unet(config, state, "again")
+    weights = read(folder / "unet")
+    state = weights.state
+    again = weights.adapter.load(weights)
     assert all(value.data_ptr() == state[key].data_ptr() for key, value in again.state_dict().items())
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from latentsync.errors import UserError
 from latentsync.weights import fetch as fetching
-from latentsync.weights.fetch import SourceFailed, converted, download, fetch_file, from_web, read_record, sha256
+from latentsync.weights.fetch import SourceFailed, converted, download, fetch_file, read_record, sha256
 from latentsync.weights.registry import HubFile, KnownFile, PackageMember, WebFile
 
 CONTENT = bytes(range(256)) * 4000
@@ -41,14 +41,14 @@ def server(tmp_path: Path) -> Iterator[http.server.ThreadingHTTPServer]:
     folder.mkdir()
     (folder / "weights.bin").write_bytes(CONTENT)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder))) as served:
-        served.starts = []  # type: ignore[attr-defined]
+        served.starts, served.folder = [], folder  # type: ignore[attr-defined]
         threading.Thread(target=served.serve_forever, daemon=True).start()
         yield served
         served.shutdown()
 
 
-def address(server: http.server.ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_port}/weights.bin"
+def address(server: http.server.ThreadingHTTPServer, name: str = "weights.bin") -> str:
+    return f"http://127.0.0.1:{server.server_port}/{name}"
 
 
 def said() -> tuple[list[str], object]:
@@ -58,7 +58,7 @@ def said() -> tuple[list[str], object]:
 
 def test_fetched_file_is_whole_recorded_and_not_fetched_twice(server, tmp_path: Path) -> None:
     digest = hashlib.sha256(CONTENT).hexdigest()
-    file = KnownFile("sub/weights.bin", (WebFile(address(server), digest),))
+    file = KnownFile("sub/weights.bin", (WebFile(address(server)),), digest)
     lines, say = said()
     target = fetch_file("weights", file, tmp_path / "checkpoints", say)
     assert target.read_bytes() == CONTENT
@@ -69,22 +69,17 @@ def test_fetched_file_is_whole_recorded_and_not_fetched_twice(server, tmp_path: 
     assert "SHA-256 checked" in lines[-1]
 
 
-def test_interrupted_download_goes_on_where_it_stopped(server, tmp_path: Path) -> None:
-    source = WebFile(address(server), hashlib.sha256(CONTENT).hexdigest())
-    staged = tmp_path / "weights.bin"
-    staged.with_name("weights.bin.part").write_bytes(CONTENT[:1000])
-    from_web(source, staged)
-    assert staged.read_bytes() == CONTENT
-    assert server.starts == [1000]
-
-
 def test_wrong_file_is_not_placed_and_the_next_source_is_tried(server, tmp_path: Path) -> None:
-    right = WebFile(address(server))
-    file = KnownFile("weights.bin", (WebFile(address(server), "0" * 64), right), hashlib.sha256(CONTENT).hexdigest())
+    other = Path(server.folder) / "other.bin"
+    other.write_bytes(CONTENT + b"!")
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    sources = (WebFile(address(server, "other.bin")), WebFile(address(server)))
+    file = KnownFile("weights.bin", sources, digest, len(CONTENT))
     assert fetch_file("weights", file, tmp_path / "one", print).read_bytes() == CONTENT
-    wrong = KnownFile("weights.bin", (right,), "0" * 64)
-    with pytest.raises(UserError, match="not the known one"):
-        fetch_file("weights", wrong, tmp_path / "two", print)
+    with pytest.raises(UserError, match=f"bytes {len(CONTENT) + 1}, expected {len(CONTENT)}"):
+        fetch_file("weights", KnownFile("weights.bin", sources[:1], digest, len(CONTENT)), tmp_path / "two", print)
+    with pytest.raises(UserError, match=f"SHA-256 {digest}, expected 0000"):
+        fetch_file("weights", KnownFile("weights.bin", sources[1:], "0" * 64), tmp_path / "two", print)
     assert not list((tmp_path / "two").rglob("*.bin"))
 
 
@@ -115,6 +110,15 @@ def test_offline_is_one_line_with_source_and_place(tmp_path: Path, monkeypatch: 
     ):
         assert words in text
     assert not list(tmp_path.iterdir())
+
+
+def test_offline_mode_is_named_and_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    file = KnownFile("net/weights.pt", (HubFile("someone/net", "weights.pt", "v2"),))
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE=1 forbids it.*resolve/v2/weights\.pt .*net/weights\.pt"):
+        fetch_file("net", file, tmp_path, print)
 
 
 def wheel(folder: Path, members: dict[str, bytes]) -> Path:

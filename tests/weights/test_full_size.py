@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.weights.layout import syncnet_config
-from latentsync.weights.load import load_strict
-from latentsync.weights.whisper_openai import openai_to_transformers
+from latentsync.models.weight_files import load_strict
+from latentsync.weights.syncnet import syncnet_config
+from latentsync.weights.whisper import OpenAIWhisper
 
 
 def shapes(network: torch.nn.Module) -> dict[str, list[int]]:
@@ -49,9 +48,10 @@ def test_syncnet_has_the_published_keys(name: str, shared: Path, key_table: Any)
 def test_whisper_tiny_table_fills_transformers_encoder(key_table: Any) -> None:
     dims = {"n_mels": 80, "n_audio_ctx": 1500, "n_audio_state": 384, "n_audio_head": 6, "n_audio_layer": 4}
     state = key_table("whisper_tiny_keys")
-    config, encoder_state = openai_to_transformers({"dims": dims, "model_state_dict": state})
+    adapter, content = OpenAIWhisper(), {"dims": dims, "model_state_dict": state}
+    encoder_state = adapter.from_published(content)
     with torch.device("meta"):
-        encoder = WhisperEncoder(config)
+        encoder = adapter.network(adapter.config(content))
     load_strict(encoder, encoder_state, "whisper tiny", assign=True)
     assert len(encoder_state) == sum(key.startswith("encoder.") for key in state)
 

@@ -10,7 +10,8 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.weights.initial import FROM_STABLE_DIFFUSION, POSITIONS, build_unet, carry_over, initialise
+from latentsync.weights.initial import FROM_STABLE_DIFFUSION, build_unet, carry_over, initialise
+from latentsync.weights.unet import POSITIONS
 
 
 @pytest.fixture(scope="module")

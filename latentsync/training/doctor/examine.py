@@ -35,7 +35,9 @@ def examine(
     Raises UserError for anything but a SyncNet, and for data that cannot be read.
     """
     if not isinstance(module, SyncNetModule) or not isinstance(data, ClipDataModule):
-        raise UserError("doctor=true examines the training of a SyncNet; use experiment=syncnet_pixel_16 or a like one")
+        raise UserError(
+            "doctor=true examines the training of a SyncNet; use experiment=syncnet_pixel_16 or another of its kind"
+        )
     findings: list[Finding] = []
 
     def tell(finding: Finding) -> None:

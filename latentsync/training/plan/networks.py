@@ -11,15 +11,7 @@ from typing import Any
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from latentsync.models.autoencoder import FrameAutoencoder
-
-SD_VAE: dict[str, Any] = {
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
+from latentsync.models.autoencoder import STABLE_DIFFUSION, FrameAutoencoder
 
 
 def without_files(node: Any) -> Any:
@@ -48,9 +40,8 @@ def untrained(target: str) -> str:
 def autoencoder(path: str, frames_per_batch: int = 16) -> FrameAutoencoder:
     """The shapes of the VAE in the folder `path`, or of Stable Diffusion's if there is no folder."""
     there = (Path(path) / "config.json").is_file()
-    return FrameAutoencoder(
-        AutoencoderKL.from_config(AutoencoderKL.load_config(path) if there else SD_VAE), frames_per_batch
-    )
+    config = AutoencoderKL.load_config(path) if there else STABLE_DIFFUSION
+    return FrameAutoencoder(AutoencoderKL.from_config(config), frames_per_batch)
 
 
 def size_of(network: nn.Module) -> tuple[int, int, int]:
