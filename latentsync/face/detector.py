@@ -8,7 +8,7 @@ import numpy as np
 
 from latentsync.errors import UserError
 from latentsync.face.landmarks import base_options, import_mediapipe
-from latentsync.face.native_logs import held_back_stderr
+from latentsync.work.native_logs import held_back_stderr
 
 _MEMBER = "face_detector.tflite"
 

@@ -208,3 +208,31 @@ def test_videos_of_the_report_play_in_a_browser(results: Results, folders: Path,
     assert len(states) == 6, "three pairs; the fourth has no video that plays"
     assert all(state[0] >= 2 and state[1] == pytest.approx(2.0, abs=0.05) and state[2] > 0 for state in states)
     assert "f.mp4" in browser.page_source
+
+
+class Copies:
+    """A pipeline that gives back what it gets."""
+
+    face_finder = None
+
+    def __call__(self, input: Path, audio: Path, output: Path, progress: object, **options: object) -> None:
+        shutil.copy(input, output)
+
+
+def test_tight_shards_have_no_sync_and_no_fvd_and_say_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from data_prep.synthesize import synthesize
+    from latentsync.inference.pipeline import LipSyncPipeline
+
+    monkeypatch.setattr(LipSyncPipeline, "from_pretrained", lambda *arguments, **options: Copies())
+    synthesize(output=tmp_path / "shards", num_clips=2, seconds=1.0, resolution=64)
+    overrides = [f"shards={tmp_path / 'shards'}", f"output={tmp_path / 'out'}", "metrics=[flicker,fvd,sync_v2]"]
+    evaluate.run(load_config("eval/evaluate", [*overrides, "finder=json", "resolution=64", "runner.num_workers=1"]))
+    stored = read_results(tmp_path / "out")
+    assert set(stored.not_computed) == {"fvd", "sync_v2"}
+    assert all("give sources=DIR" in reason for reason in stored.not_computed.values())
+    assert "Not computed: fvd: the shards hold faces cut tightly" in capsys.readouterr().out
+    assert stored.protocol["pictures"] == "aligned faces"
+    assert [video.speech for video in stored.videos] == [video.name for video in stored.videos]
+    assert len({video.clip for video in stored.videos}) == 2
