@@ -15,6 +15,8 @@ from latentsync.errors import UserError
 if TYPE_CHECKING:
     import lightning
 
+LONG_RUN = 1000  # steps; a longer run without validation is hardly meant
+
 
 def run(config: DictConfig) -> float | None:
     """Build data, module and trainer as configured, and fit; leaves checkpoints, logs and config.yaml in `run_dir`.
@@ -42,12 +44,13 @@ def train(config: DictConfig) -> lightning.Trainer:
     import lightning  # here, so that a mistake on the command line is answered at once
     from hydra.utils import instantiate
 
-    from latentsync.training.checks import check_config
+    from latentsync.training.history import wandb_id
     from latentsync.training.resume import RunState, find_checkpoint, finish
 
     run_dir = Path(config.run_dir)
-    check_config(cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)))
     checkpoint = find_checkpoint(config.resume, run_dir / "checkpoints")
+    if "wandb" in config.logger and config.logger.wandb.id is None:
+        config.logger.wandb.id = wandb_id(checkpoint)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     build = partial(instantiate, _convert_="all")  # plain lists and dicts, so that models can save their configuration
     data, module = build(config.data), build(config.model)
@@ -59,6 +62,8 @@ def train(config: DictConfig) -> lightning.Trainer:
     trainer = build(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero and config.resume is not None:
         print(f"goes on from {checkpoint}" if checkpoint else f"no checkpoint in {run_dir}: starts anew", flush=True)
+    if trainer.is_global_zero and checkpoint is None:
+        tell_what_is_left_out(config)
     if config.doctor:
         from latentsync.training.doctor.examine import examine
 
@@ -74,17 +79,23 @@ def train(config: DictConfig) -> lightning.Trainer:
     return trainer
 
 
+def tell_what_is_left_out(config: DictConfig) -> None:
+    """Say what a new run goes without, where a run of that kind seldom means to."""
+    if config.model.get("unet") and config.model.unet.get("weights", "") is None:
+        print("the U-Net starts from random numbers; model.unet.weights=… gives it a start", flush=True)
+    if config.data.get("val_shards", "") is None and config.trainer.max_steps > LONG_RUN:
+        print("no validation in this long run: data.val_shards is not given", flush=True)
+
+
 def plan(config: DictConfig) -> str:
     """What the run will need, as a table: nothing is loaded, and the run folder is not touched."""
     from hydra.utils import instantiate
 
-    from latentsync.training.checks import check_config
     from latentsync.training.plan.estimate import estimate, shapes_only
     from latentsync.training.plan.networks import without_files
     from latentsync.training.plan.report import plan_text
 
     settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-    check_config(settings)
     data, trainer = settings["data"], settings["trainer"]
     with shapes_only():
         module = instantiate(without_files(settings["model"]), _convert_="all")

@@ -21,7 +21,6 @@ from latentsync.inference.generator import WindowGenerator, WindowInput, posteri
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.synthetic.clip import HELD_OUT_IDENTITIES, draw_clip
-from latentsync.training.validation_video import sync_score
 from latentsync.weights.bundle import load_bundle
 
 FRAMES, ROUNDS = 16, 3
@@ -66,7 +65,7 @@ class Job:
     def score(self, faces: Faces) -> float:
         """Mean cosine of the embedded SyncNet."""
         frames = torch.from_numpy(np.stack([np.stack(window) for window in faces])).to(self.mel.device)
-        return float(sync_score(self.syncnet, frames.permute(0, 1, 4, 2, 3).float() / 127.5 - 1, self.mel))
+        return float(self.syncnet.cosine(frames.permute(0, 1, 4, 2, 3).float() / 127.5 - 1, self.mel).mean())
 
 
 def psnr(one: Faces, other: Faces) -> float:

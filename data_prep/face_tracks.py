@@ -174,7 +174,8 @@ class FaceFinders:
         self._mediapipe: MediaPipeFaceFinder | None = None
         if kind == _MEDIAPIPE:
             model = place(known("face-landmarker").files[0])
-            self._mediapipe = MediaPipeFaceFinder(model, num_faces, min_confidence)
+            # A face too small for it would be too small for training as well.
+            self._mediapipe = MediaPipeFaceFinder(model, num_faces, min_confidence, small_faces=False)
 
     def open(self, video: Path) -> FaceFinder:
         """The finder, at the start of this video."""

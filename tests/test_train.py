@@ -14,6 +14,7 @@ from configs.compose import load_config
 from data_prep.synthesize import synthesize
 from latentsync.errors import UserError
 from latentsync.media.probe import probe_video
+from latentsync.training.validation_video import MARGIN
 from latentsync.weights.initial import build_unet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,12 +51,10 @@ def run(shards: Path, run_dir: Path, *more: str) -> Path:
 
 
 def losses(run_dir: Path) -> list[str]:
-    """The logged losses of every training step as written, over all the starts of a run."""
-    found = []
-    for path in sorted(run_dir.glob("logs/version_*/metrics.csv")):
-        with path.open() as file:
-            found += [row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]]
-    return found
+    """The logged losses of every training step as written; all the starts of a run are one history."""
+    (path,) = run_dir.glob("logs/version_*/metrics.csv")
+    with path.open() as file:
+        return [row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_run_folder_holds_what_the_configuration_says(whole_run: Path) -> None:
         assert (whole_run / name).is_file(), name
     for step in (4, 8):
         video = probe_video(whole_run / "validation" / f"step_{step:08d}.mp4")
-        assert (video.width, video.height, video.num_frames) == (64, 4 * 64, 16)
+        assert (video.width, video.height, video.num_frames) == (64 + MARGIN, 4 * 64, 16)
     assert not list(whole_run.rglob(".*"))  # nothing temporary is left
 
 

@@ -27,18 +27,17 @@ def draw_window(
 ) -> tuple[int, int]:
     """First frames of a target and a reference window of `num_frames` each, at least `distance` ≥ 1 frames apart.
 
-    distance: None = num_frames: they do not overlap. Uniform over all such pairs. Raises BadSample when the clip has
-    fewer than num_frames + distance frames.
+    distance: None = num_frames: they do not overlap. The target is uniform over all starts that leave room for a
+    reference, the reference over those that the target leaves. Raises BadSample when the clip has fewer than
+    num_frames + distance frames.
     """
     distance = num_frames if distance is None else distance
-    # Of the n − F + 1 starts all but one of those between the two are taken out of the line: two distinct points of
-    # what is left, in order, correspond one to one to two starts in order.
-    points = num_frames_clip - num_frames + 1 - (distance - 1)
-    if points < 2:
+    starts = np.arange(num_frames_clip - num_frames + 1)
+    targets = starts[(starts >= distance) | (starts + distance < len(starts))]
+    if len(targets) == 0:
         raise BadSample(f"fewer than {num_frames + distance} frames")
-    first, second = np.sort(generator.choice(points, size=2, replace=False))
-    starts = int(first), int(second) + distance - 1
-    return starts if generator.random() < 0.5 else starts[::-1]
+    target = generator.choice(targets)
+    return int(target), int(generator.choice(starts[abs(starts - target) >= distance]))
 
 
 def clip_generator(seed: int, epoch: int, key: str) -> np.random.Generator:

@@ -11,7 +11,7 @@ from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.guidance import check_guidance_scale, guide, unconditional
 from latentsync.errors import UserError
 from latentsync.models.audio_reuse import audio_computed_once
-from latentsync.models.deep_reuse import deep_features_kept
+from latentsync.models.deep_reuse import DeepReuse
 
 
 def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -64,15 +64,16 @@ class Sampler:
         latents = noise.float() * self.scheduler.init_noise_sigma
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         randomness = {"generator": generator} if generator is not None and takes_generator else {}
-        with audio_computed_once(self.unet), deep_features_kept(self.unet, feature_reuse):
+        unet = self.unet if feature_reuse == 1 else DeepReuse(self.unet, feature_reuse)
+        with audio_computed_once(self.unet):
             for done, timestep in enumerate(self.scheduler.timesteps, 1):
                 noisy = self.scheduler.scale_model_input(latents, timestep).to(known.masked.dtype)
                 sample = known.stack(noisy)  # (B, 13, F, h, w)
                 if guided:
-                    noise_uncond, noise_cond = self.unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
+                    noise_uncond, noise_cond = unet(torch.cat([sample, sample]), timestep, tokens).chunk(2)
                     noise_pred = guide(noise_uncond, noise_cond, guidance_scale)
                 else:
-                    noise_pred = self.unet(sample, timestep, tokens)
+                    noise_pred = unet(sample, timestep, tokens)
                 latents = self.scheduler.step(noise_pred.float(), timestep, latents, **randomness).prev_sample
                 if progress is not None:
                     progress(done, len(self.scheduler.timesteps))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from latentsync.errors import UserError
+from latentsync.face.small_faces import PartSearch
 from latentsync.work.native_logs import held_back_stderr
 
 # MediaPipe's face mesh (478 points): outlines of both brows, and the nose from the end of its bridge to its tip and
@@ -127,7 +128,9 @@ class MediaPipeFaceFinder:
     """MediaPipe's face landmarker (Apache-2.0), following faces through a video.
 
     model_path: the `face_landmarker.task` file. num_faces: at most so many a frame. min_confidence: of detection and
-    presence, 0 … 1. Raises UserError when the model file is missing or unusable, or when mediapipe cannot be loaded.
+    presence, 0 … 1. small_faces: where the whole picture shows no face its parts are searched (see `PartSearch`);
+    otherwise a face must fill about a tenth of the picture's longer side.
+    Raises UserError when the model file is missing or unusable, or when mediapipe cannot be loaded.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class MediaPipeFaceFinder:
         model_path: str | Path = "checkpoints/face_landmarker.task",
         num_faces: int = 4,
         min_confidence: float = 0.5,
+        small_faces: bool = True,
     ) -> None:
         self.model_path = Path(model_path)
         if not self.model_path.is_file():
@@ -144,7 +148,9 @@ class MediaPipeFaceFinder:
             )
         self.num_faces = num_faces
         self.min_confidence = min_confidence
+        self._parts = PartSearch(self._find_in_picture) if small_faces else None
         self._landmarker: Any = None
+        self._of_pictures: Any = None  # for parts, which follow no video; opened when first needed
         self._warm = False
         self._last_stamp = -1
         self._mediapipe, self._vision = import_mediapipe()
@@ -156,12 +162,31 @@ class MediaPipeFaceFinder:
         if stamp <= self._last_stamp:
             raise ValueError(f"time {time} s does not come after {self._last_stamp} ms; reset() before another video")
         self._last_stamp = stamp
+        followed = self._parts.follow(frame, time) if self._parts else []
+        if followed:
+            return followed
+        faces = self._find_in_video(frame, stamp)
+        return self._parts.search(frame, time) if self._parts and not faces else faces
+
+    def _find_in_video(self, frame: np.ndarray, stamp: int) -> list[Face]:
         # mediapipe silently finds nothing in an array that is not contiguous.
         image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
         # Its threads go on writing start-up warnings until the first picture is through.
         with nullcontext() if self._warm else held_back_stderr():
             found = self._landmarker.detect_for_video(image, stamp)
         self._warm = True
+        return self._faces_of(found, frame)
+
+    def _find_in_picture(self, image: np.ndarray) -> list[Face]:
+        cold = self._of_pictures is None
+        if cold:
+            self._of_pictures = self._landmarker_for(self._vision.RunningMode.IMAGE)
+            self._close_pictures = weakref.finalize(self, self._of_pictures.close)
+        seen = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=image)
+        with held_back_stderr() if cold else nullcontext():
+            return self._faces_of(self._of_pictures.detect(seen), image)
+
+    def _faces_of(self, found: Any, frame: np.ndarray) -> list[Face]:
         size = np.array([frame.shape[1], frame.shape[0]], dtype=np.float64)
         meshes = [np.array([(point.x, point.y) for point in points]) * size for points in found.face_landmarks]
         return [face_from_mesh(mesh) for mesh in meshes]
@@ -170,34 +195,42 @@ class MediaPipeFaceFinder:
         """Forget the video; the next frame may have any time."""
         self.close()
         self._open()
+        if self._parts:
+            self._parts.reset()
 
     def close(self) -> None:
         """Free the model; `reset` opens it again."""
         if self._landmarker is not None:
             self._finalizer()
             self._landmarker = None
+        if self._of_pictures is not None:
+            self._close_pictures()
+            self._of_pictures = None
 
     def _open(self) -> None:
+        self._landmarker = self._landmarker_for(self._vision.RunningMode.VIDEO)
+        # Left to the interpreter's end, mediapipe's own clean-up runs too late and prints a traceback.
+        self._finalizer = weakref.finalize(self, self._landmarker.close)
+        self._warm = False
+        self._last_stamp = -1
+
+    def _landmarker_for(self, mode: Any) -> Any:
         vision = self._vision
         options = vision.FaceLandmarkerOptions(
             base_options=base_options(self.model_path),
-            running_mode=vision.RunningMode.VIDEO,
+            running_mode=mode,
             num_faces=self.num_faces,
             min_face_detection_confidence=self.min_confidence,
             min_face_presence_confidence=self.min_confidence,
         )
         try:
             with held_back_stderr():
-                self._landmarker = vision.FaceLandmarker.create_from_options(options)
+                return vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"face landmarker model '{self.model_path}' cannot be used ({error}); "
                 "get it again with: python -m latentsync.weights fetch face-landmarker"
             ) from error
-        # Left to the interpreter's end, mediapipe's own clean-up runs too late and prints a traceback.
-        self._finalizer = weakref.finalize(self, self._landmarker.close)
-        self._warm = False
-        self._last_stamp = -1
 
 
 def face_from_mesh(mesh: np.ndarray) -> Face:

@@ -28,6 +28,7 @@ from latentsync.work.files import hidden_name
 
 # Sound is written this far ahead of the pictures, so that the muxer need not hold packets back.
 _AUDIO_LEAD_SECONDS = 0.5
+_TOO_FEW_TO_REORDER = 2
 # What another folder, or more room, would mend; everything else is the encoder's or the container's refusal.
 _OF_THE_DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT}
@@ -162,7 +163,11 @@ class VideoWriter:
             raise RuntimeError("VideoWriter was never entered")
         if self.num_frames == 0:
             raise UserError(f"output '{self.path}': there was no frame to write; check that the input has pictures")
-        self._container.mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if self.num_frames <= _TOO_FEW_TO_REORDER:
+            for packet in packets:
+                packet.dts = packet.pts  # x265 leaves chance numbers there
+        self._container.mux(packets)
         if self._track is not None:
             self._track.finish(self.seconds if self._audio_seconds is None else self._audio_seconds)
         self._container.close()

@@ -1,6 +1,6 @@
 """LatentSync's U-Net: Stable Diffusion 1.5's, inflated over time and conditioned on audio (arXiv 2412.09262)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ ONLY_VALUES = {
     "motion_module_type": "Vanilla",
     "resnet_time_scale_shift": "default",
 }
-VAE_FACTOR = 8  # pixels a latent pixel, to speak of resolutions in messages
+VAE_FACTOR = 8  # pixels a latent pixel
 
 
 class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own mixture
@@ -39,8 +39,6 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # di
     """
 
     _supports_gradient_checkpointing = True
-    # How the deep features come about in each call: None = by computing them; see `deep_reuse`.
-    deep_features: Callable[[Callable[[], Tensor]], Tensor] | None = None
 
     @register_to_config
     def __init__(
@@ -118,26 +116,24 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # di
         sample: (B, 13, F, h, w): noisy latents, mask, masked latents, reference latents; timesteps: (B,) or one number,
         in [0, 1000); encoder_hidden_states: audio tokens (B, F, L, D). Raises UserError for sizes that do not fit.
         """
+        skips, condition = self.enter(sample, timesteps, encoder_hidden_states)
+        return self.leave(self.deep(skips[-1], condition), skips, condition)
+
+    def enter(
+        self, sample: Tensor, timesteps: Tensor | float, encoder_hidden_states: Tensor
+    ) -> tuple[list[Tensor], Condition]:
+        """The layers of the full size on the way down: what each gives, and what all layers are conditioned on."""
         self._check_inputs(sample, encoder_hidden_states)
         batch, _, num_frames, _, _ = sample.shape
         dtype = self.conv_in.weight.dtype
         timesteps = torch.as_tensor(timesteps, device=sample.device).expand(batch)
         time_embedding = self.time_embedding(self.time_proj(timesteps).to(dtype))  # (B, T)
         condition = Condition(F.silu(time_embedding), encoder_hidden_states.flatten(0, 1).to(dtype), num_frames)
-
         hidden_states = self.conv_in(rearrange(sample.to(dtype), "b c f h w -> (b f) c h w"))
         first: Any = self.down_blocks[0]
-        skips = [hidden_states, *first.layers(hidden_states, condition)]
+        return [hidden_states, *first.layers(hidden_states, condition)], condition
 
-        def deep() -> Tensor:
-            return self._deep(skips[-1], condition)
-
-        hidden_states = deep() if self.deep_features is None else self.deep_features(deep)
-        hidden_states = self.up_blocks[-1](hidden_states, skips.copy(), condition)
-        hidden_states = self.conv_out(F.silu(self.conv_norm_out(hidden_states, num_frames)))
-        return rearrange(hidden_states, "(b f) c h w -> b c f h w", f=num_frames)
-
-    def _deep(self, hidden_states: Tensor, condition: Condition) -> Tensor:
+    def deep(self, hidden_states: Tensor, condition: Condition) -> Tensor:
         """All below the full size: from what the first level's layers give to what the last level takes."""
         first: Any = self.down_blocks[0]
         hidden_states, skips = first.down(hidden_states)
@@ -148,6 +144,12 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # di
         for block in self.up_blocks[:-1]:
             hidden_states = block(hidden_states, skips, condition)
         return hidden_states
+
+    def leave(self, hidden_states: Tensor, skips: list[Tensor], condition: Condition) -> Tensor:
+        """The layers of the full size on the way up, and the prediction."""
+        hidden_states = self.up_blocks[-1](hidden_states, skips.copy(), condition)
+        hidden_states = self.conv_out(F.silu(self.conv_norm_out(hidden_states, condition.num_frames)))
+        return rearrange(hidden_states, "(b f) c h w -> b c f h w", f=condition.num_frames)
 
     def _check_inputs(self, sample: Tensor, audio_tokens: Tensor) -> None:
         if sample.ndim != 5 or sample.shape[1] != self.config["in_channels"]:
@@ -204,6 +206,12 @@ def _check_configuration(config: Mapping[str, Any]) -> None:
         if config[name] != only:
             raise UserError(f"U-Net: {name}={config[name]!r} is not supported, only {only!r}")
     widths = config["block_out_channels"]
+    resolution, side = config["resolution"], VAE_FACTOR * 2 ** (len(widths) - 1)
+    if resolution is not None and (not isinstance(resolution, int) or resolution < side or resolution % side):
+        raise UserError(
+            f"resolution={resolution}: not a multiple of {side} ({VAE_FACTOR} for the VAE times {side // VAE_FACTOR} "
+            f"for the U-Net's {len(widths)} levels)"
+        )
     for direction in ("Down", "Up"):
         key = f"{direction.lower()}_block_types"
         known = (f"{direction}Block3D", f"CrossAttn{direction}Block3D")

@@ -67,9 +67,10 @@ class LipSyncModule(lightning.LightningModule):
         nan_guard: NanGuard | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= audio_dropout < 1:
+        if isinstance(audio_dropout, bool) or not isinstance(audio_dropout, int | float) or not 0 <= audio_dropout < 1:
             raise UserError(f"model.audio_dropout={audio_dropout} is not a probability below 1")
         self.unet, self.schedule, self.objective = unet, schedule, objective
+        self.frozen_dtype = frozen_dtype
         self.conditioning = Conditioning(freeze(autoencoder, dtype_of(frozen_dtype)), resolution)
         freeze(objective, dtype_of(frozen_dtype))
         if pixel_frames is not None and pixel_frames < 1:
@@ -87,6 +88,15 @@ class LipSyncModule(lightning.LightningModule):
     def autoencoder(self) -> FrameAutoencoder:
         """The frozen VAE."""
         return self.conditioning.autoencoder
+
+    def setup(self, stage: str) -> None:
+        """Raise UserError unless the precision is what networks frozen in 16 bits need: their inputs cast to 16."""
+        wanted = {"bfloat16": "bf16-mixed", "float16": "16-mixed"}.get(self.frozen_dtype)
+        if wanted not in (None, self.trainer.precision):
+            raise UserError(
+                f"model.frozen_dtype={self.frozen_dtype} needs trainer.precision={wanted}, not "
+                f"{self.trainer.precision}; set one of the two"
+            )
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
         result = self.step(batch, ClipRandom.of(batch.keys, self.seed, self.current_epoch, self.device))

@@ -22,13 +22,14 @@ class NanGuard:
 
     folder: where the batch goes, as step_NNNNNNNN_rank_R.pt; `torch.load(path, weights_only=True)` gives a dictionary
     of the batch's fields and "losses". action: "stop" ends the run with one line; "skip" leaves out the step on every
-    rank, with a warning. max_skipped: so many skipped steps in a row end the run, too.
+    rank, with a warning; "auto" skips under precision 16-mixed, where an overflow now and then belongs to the search
+    for the loss's scale, and stops under any other. max_skipped: so many skipped steps in a row end the run, too.
     Raises UserError for another action.
     """
 
-    def __init__(self, folder: str, action: Literal["stop", "skip"] = "stop", max_skipped: int = 20) -> None:
-        if action not in ("stop", "skip"):
-            raise UserError(f"model.nan_guard.action={action}: give stop or skip")
+    def __init__(self, folder: str, action: Literal["auto", "stop", "skip"] = "auto", max_skipped: int = 20) -> None:
+        if action not in ("auto", "stop", "skip"):
+            raise UserError(f"model.nan_guard.action={action}: give auto, stop or skip")
         self.folder, self.action, self.max_skipped = Path(folder), action, max_skipped
         self._skipped = 0
 
@@ -45,7 +46,7 @@ class NanGuard:
         if finite:
             message = f"step {module.global_step}: the loss is not finite on another rank"
         self._skipped += 1
-        if self.action == "stop":
+        if self.action == "stop" or (self.action == "auto" and module.trainer.precision != "16-mixed"):
             raise UserError(f"{message}; to go on over such batches, set model.nan_guard.action=skip")
         if self._skipped > self.max_skipped:
             raise UserError(

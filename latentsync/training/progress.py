@@ -14,7 +14,9 @@ def progress(seconds: float = 30.0) -> ProgressBar:
 
 
 class ProgressLines(ProgressBar):
-    """Prints step, loss and whatever else the module shows in its bar: first after one step, then every `seconds`."""
+    """Prints step, loss and whatever else the module shows in its bar: first after one step, then every
+    `seconds`, and at the end, when the last validation is behind it.
+    """
 
     def __init__(self, seconds: float = 30.0) -> None:
         super().__init__()
@@ -31,9 +33,12 @@ class ProgressLines(ProgressBar):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        last = trainer.global_step == trainer.max_steps
-        if self._enabled and (last or time.monotonic() >= self._next):
+        if self._enabled and time.monotonic() >= self._next:
             self._next = time.monotonic() + self.seconds
+            print(self.line(trainer, pl_module), flush=True)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._enabled:  # the last validation is behind us
             print(self.line(trainer, pl_module), flush=True)
 
     def line(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> str:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from latentsync.errors import UserError
+from latentsync.training.history import go_on, keep
 from latentsync.work.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class RunState(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.trained = True
+        go_on(trainer)
         if self._restored is None:
             return
         if len(self._restored) == trainer.world_size:
@@ -101,6 +103,7 @@ class RunState(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        keep(trainer, checkpoint)
         own = random_state()
         states = [own]
         if trainer.world_size > 1:

@@ -26,7 +26,8 @@ class SyncNetModule(lightning.LightningModule):
 
     autoencoder: for a SyncNet of latents, on clips that do not store them. gradient_checkpointing: recompute the
     activations of SyncNet. seed: of pairs and latents.
-    Raises UserError for a share that is none, and for a SyncNet of latents without an autoencoder.
+    Raises UserError for a share that is none, for a SyncNet of latents without an autoencoder, and for one whose
+    channels are not those of its number of frames.
     """
 
     def __init__(
@@ -44,6 +45,12 @@ class SyncNetModule(lightning.LightningModule):
             raise UserError(f"model.negatives_from_other_clips={negatives_from_other_clips}: give a share from 0 to 1")
         if syncnet.config["latent_space"] and autoencoder is None:
             raise UserError("model.autoencoder is missing: this SyncNet looks at latents; give model/autoencoder=sd")
+        frames = syncnet.visual_encoder.conv_in.in_channels // (4 if syncnet.config["latent_space"] else 3)
+        if frames != syncnet.config["num_frames"]:
+            raise UserError(
+                f"model.syncnet takes {frames} frames, but num_frames={syncnet.config['num_frames']}; give "
+                f"num_frames={frames}"
+            )
         self.syncnet, self.seed = syncnet, seed
         if gradient_checkpointing:
             syncnet.enable_gradient_checkpointing()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import lightning
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from latentsync.data.sample import ClipBatch
 from latentsync.diffusion.clip_random import ClipRandom
+from latentsync.diffusion.conditioning import ClipLatents
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.errors import UserError
+from latentsync.losses.sync import SyncLoss
 from latentsync.media.stills import write_picture
 from latentsync.media.video_writer import VideoWriter
 from latentsync.models.syncnet import StableSyncNet
@@ -21,14 +24,17 @@ from latentsync.training.optimization import freeze
 from latentsync.training.pictures import log_picture
 
 MOMENTS = 4
+MARGIN = 24  # pixels for the names of the rows
 
 
 class ValidationVideo(Callback):
-    """Writes target | masked | generated | reference of the first validation batch to folder/step_NNNNNNNN.mp4.
+    """Writes target, masked, generated and reference of the first validation batch to folder/step_NNNNNNNN.mp4.
 
-    A PNG of the same name shows MOMENTS of it side by side, in the run's loggers too.
-    syncnet: if given, the mean cosine between the generated frames and the clip's mel is logged as val/sync_score,
-    beside val/sync_score_true for the true frames. num_inference_steps, guidance_scale, seed: of the sampler.
+    Of clips that store latents alone the pictures are those latents, decoded. A PNG of the same name shows MOMENTS of
+    it side by side, in the run's loggers too.
+    syncnet: judges the generated clips: the mean cosine between their frames and the clip's mel is logged as
+        val/sync_score, beside val/sync_score_true for the true frames. None: the objective's SyncNet, if it has one.
+    num_inference_steps, guidance_scale, seed: of the sampler.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class ValidationVideo(Callback):
         self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
         self.syncnet = None if syncnet is None else freeze(syncnet)
 
+    @torch.no_grad()
     def on_validation_batch_end(
         self,
         trainer: lightning.Trainer,
@@ -56,39 +63,38 @@ class ValidationVideo(Callback):
             return
         if not isinstance(module, LipSyncModule):
             raise UserError("callbacks: validation_video needs the lip-sync module; use callbacks=training_only")
-        if batch.target is None:
-            return  # shards read for their latents alone hold no picture to compare with
-        generated = self.generate(module, batch)
+        latents, sampled = self.generate(module, batch)
+        rows = pictures(module, batch, latents, sampled)
         path = self.folder / f"step_{trainer.global_step:08d}.mp4"
-        shown = self.frames(module, batch, generated)
+        shown = grid(rows)
         self.write(shown, path)
         write_moments(shown, path.with_suffix(".png"))
         log_picture(trainer, "val/sample", path.with_suffix(".png"))
+        syncnet = self.judge(module)
+        if syncnet is None:
+            return
+        in_latents = syncnet.config["latent_space"]
+        generated, true = (sampled, latents.target) if in_latents else (rows["generated"], rows["target"])
+        for name, clips in (("val/sync_score", generated), ("val/sync_score_true", true)):
+            score = syncnet.cosine(clips.transpose(1, 2) if in_latents else clips, batch.mel).mean()
+            module.log(name, score, batch_size=len(batch), rank_zero_only=True)
+
+    def judge(self, module: LipSyncModule) -> StableSyncNet | None:
+        """The SyncNet that scores."""
         if self.syncnet is not None:
-            syncnet = self.syncnet.to(module.device)
-            for name, frames in (("val/sync_score", generated), ("val/sync_score_true", batch.target)):
-                module.log(
-                    name, sync_score(syncnet, frames, batch.mel), batch_size=len(batch.keys), rank_zero_only=True
-                )
+            return self.syncnet.to(module.device)
+        losses = module.objective.losses.values()
+        return next((loss.syncnet for loss in losses if isinstance(loss, SyncLoss)), None)
 
     @torch.no_grad()
-    def generate(self, module: LipSyncModule, batch: ClipBatch) -> Tensor:
-        """Generated frames (B, F, 3, H, W) in [-1, 1] for a batch, by the sampler that inference uses."""
+    def generate(self, module: LipSyncModule, batch: ClipBatch) -> tuple[ClipLatents, Tensor]:
+        """What is known of a batch, and the scaled latents (B, 4, F, h, w) that inference's sampler makes of it."""
         assert batch.audio_tokens is not None
         latents = module.conditioning.encode(batch, ClipRandom.of(batch.keys, self.seed, device=module.device))
         generator = torch.Generator(module.device).manual_seed(self.seed)
         noise = initial_noise(latents.target.shape, generator).to(latents.target)
         sampler = Sampler(module.unet, module.schedule.scheduler())
-        sampled = sampler(noise, latents, batch.audio_tokens, self.num_inference_steps, self.guidance_scale)
-        return module.autoencoder.decode(sampled).clamp(-1, 1)
-
-    def frames(self, module: LipSyncModule, batch: ClipBatch, generated: Tensor) -> np.ndarray:
-        """(F, 4 · H, B · W, 3) uint8: the batch's clips side by side in four rows, one clip a column."""
-        assert batch.target is not None
-        assert batch.reference is not None
-        rows = [batch.target, module.conditioning.masked(batch.target), generated, batch.reference]
-        grid = rearrange(torch.stack(rows), "rows b f c h w -> f (rows h) (b w) c")
-        return ((grid.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+        return latents, sampler(noise, latents, batch.audio_tokens, self.num_inference_steps, self.guidance_scale)
 
     def write(self, frames: np.ndarray, path: Path) -> None:
         """The video of what `frames` gives."""
@@ -105,7 +111,28 @@ def write_moments(frames: np.ndarray, path: Path) -> None:
     write_picture(path, sheet)
 
 
-@torch.no_grad()
-def sync_score(syncnet: StableSyncNet, frames: Tensor, mel: Tensor) -> Tensor:
-    """Mean cosine in [0, 1] between frames (B, 16, 3, H, W) in [-1, 1] and mel (B, 1, 80, 52)."""
-    return syncnet.cosine(frames, mel).mean()
+def pictures(module: LipSyncModule, batch: ClipBatch, latents: ClipLatents, sampled: Tensor) -> dict[str, Tensor]:
+    """The four rows by name, each frames (B, F, 3, H, W) in [-1, 1]."""
+    decode, target, reference = module.autoencoder.decode, batch.target, batch.reference
+    given = target is not None and reference is not None
+    rows = {
+        "target": target if given else decode(latents.target),
+        "masked": module.conditioning.masked(target) if given else decode(latents.masked),  # type: ignore[arg-type]
+        "generated": decode(sampled),
+        "reference": reference if given else decode(latents.reference),
+    }
+    return {name: frames.float().clamp(-1, 1) for name, frames in rows.items()}  # type: ignore[union-attr]
+
+
+def grid(rows: dict[str, Tensor]) -> np.ndarray:
+    """(F, rows · H, MARGIN + B · W, 3) uint8: a row a name, written beside it, and a clip a column."""
+    stacked = rearrange(torch.stack(list(rows.values())), "rows b f c h w -> f (rows h) (b w) c")
+    shown = ((stacked + 1) * 127.5).round().byte().cpu().numpy()
+    height = shown.shape[1] // len(rows)
+    names = []
+    for name in rows:  # written along the row's left side, from its lower end upwards
+        strip = np.zeros((MARGIN, height, 3), np.uint8)
+        cv2.putText(strip, name, (4, MARGIN - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+        names.append(np.rot90(strip))
+    margin = np.broadcast_to(np.concatenate(names), (len(shown), len(rows) * height, MARGIN, 3))
+    return np.concatenate([margin, shown], axis=2)

@@ -35,6 +35,9 @@ def test_published_experiments_have_the_published_settings(name: str) -> None:
     assert config.model.optimizer.lr == 1e-5
     assert config.model.lr_scheduler.num_warmup_steps == 0
     assert (config.trainer.gradient_clip_val, config.trainer.precision) == (1.0, "16-mixed")
+    before = {"stage1": "sd15-unet", "stage2": f"runs/{name.replace('stage2', 'stage1')}/checkpoints/last.ckpt"}
+    before["stage2_efficient"] = "runs/stage1/checkpoints/last.ckpt"
+    assert config.model.unet.weights == before.get(name, before[name[:6]])
     assert config.model.unet.use_motion_module == name.startswith("stage2")
     assert config.model.unet.get("motion_module_decoder_only", False) == (name == "stage2_efficient")
     assert (config.model.mixed_noise_alpha, config.model.audio_dropout, config.num_frames) == (1.0, 0.0, 16)
@@ -45,6 +48,22 @@ def test_every_key_of_an_experiment_is_an_argument_of_what_it_builds(name: str) 
     config = load_config("train", [f"experiment={name}"])
     checked = [check_node(node) for node in nodes(config) if "_target_" in node]
     assert len(checked) >= 6
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.startswith("demo_")])
+def test_experiment_file_says_by_itself_what_made_the_run(name: str) -> None:
+    folder = REPOSITORY / "configs" / "experiment"
+    said, parent = DictConfig({}), name
+    while parent:  # a file, and those of this folder that it says it is like
+        file = OmegaConf.load(folder / f"{parent}.yaml")
+        said = OmegaConf.merge(file, said)
+        parent = next((entry for entry in file.get("defaults", []) if isinstance(entry, str)), None)
+    made = ["model.optimizer.lr", "trainer.max_steps", "data.batch_size", "resolution"]
+    made += [] if "syncnet" in name else ["model.unet.weights", "model.trainable"]
+    if name == "lora":
+        made.remove("model.trainable")  # the adapter
+    missing = [key for key in made if OmegaConf.select(said, key) is None]
+    assert not missing
 
 
 def nodes(config: DictConfig):

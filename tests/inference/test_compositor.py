@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.stand_in import FixedFace, Painter, stand_in_pipeline
@@ -18,7 +21,8 @@ from latentsync.face.alignment import FaceAligner
 from latentsync.face.landmarks import Face, GivenFaces
 from latentsync.face.mouth_mask import mouth_mask
 from latentsync.inference import Fate
-from latentsync.media import PictureReader, VideoLook, VideoWriter, encode_wav, read_frames, still_picture
+from latentsync.inference.generator import WindowInput
+from latentsync.media import PictureReader, VideoLook, VideoWriter, encode_wav, load_audio, read_frames, still_picture
 from latentsync.media.picture import plane_arrays
 
 WIDTH, HEIGHT = 192, 144
@@ -269,3 +273,31 @@ def test_two_jobs_at_once_with_one_name_each_get_their_own_frames(tmp_path: Path
     for level in (60, 120, 180):
         assert len(results[level]) == 15
         assert np.abs(np.array(results[level]) - level).max() < 3
+
+
+class Listener(Painter):
+    """Keeps what each window is to be spoken to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[torch.Tensor] = []
+
+    def generate(self, windows: Sequence[WindowInput], *rest: Any, **named: Any) -> list[list[np.ndarray]]:
+        self.heard += [window.audio_tokens for window in windows]
+        return super().generate(windows, *rest, **named)
+
+
+def test_every_window_hears_its_own_frames(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", [Fraction(k, 25) for k in range(40)], Fraction(1, 600))
+    noise = np.random.default_rng(0).uniform(-1, 1, 16000 * 8 // 5) * np.linspace(0.05, 0.9, 16000 * 8 // 5)
+    (tmp_path / "a.wav").write_bytes(encode_wav(noise.astype(np.float32), 16000))
+    listener = Listener()
+    pipeline = stand_in_pipeline(painter=listener)
+    pipeline(video, tmp_path / "a.wav", tmp_path / "out.mp4", seed=1)
+    with torch.inference_mode():
+        hidden = pipeline.audio_encoder.hidden_states(load_audio(tmp_path / "a.wav"))
+        expected = pipeline.audio_encoder.frame_tokens(hidden, 40)
+    assert [len(tokens) for tokens in listener.heard] == [16, 16, 8]
+    heard = torch.cat(listener.heard)
+    error, to_the_next = (heard - expected).abs().mean(), (heard[:-1] - expected[1:]).abs().mean()
+    assert error < 0.01 * to_the_next, (error, to_the_next)

@@ -109,3 +109,40 @@ def test_an_answer_that_is_not_a_number_is_one_line(networks: dict, crops: list[
     torch.nn.init.constant_(broken.conv_out.weight, float("nan"))
     with pytest.raises(UserError, match="not a number; try precision=32"):
         run(WindowGenerator(broken, networks["autoencoder"], SIDE), crops, tokens(16))
+
+
+class RecordingUNet(torch.nn.Module):
+    """Keeps what it is called with; predicts a tenth of the noisy latents."""
+
+    dtype = torch.float32
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        self.sample, self.tokens = sample, tokens
+        return 0.1 * sample[:, :4]
+
+
+@torch.inference_mode()
+def test_network_is_shown_mask_masked_and_reference_of_the_crops_and_the_windows_sound(
+    networks: dict, crops: list[np.ndarray]
+) -> None:
+    unet, audio = RecordingUNet(), tokens(16)
+    generate = WindowGenerator(unet, networks["autoencoder"], SIDE)
+    for window in (0, 1):
+        run(generate, crops, audio, window)
+        frames = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)[None] / 127.5 - 1
+        keep, own = mouth_mask(SIDE), posterior_generator(3, window, "cpu")
+        reference, masked = (networks["autoencoder"].encode(part, own) for part in (frames, frames * keep))
+        assert (unet.sample[0, 4] == keep[0, ::8, ::8]).all()
+        torch.testing.assert_close(unet.sample[:, 5:9], masked, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(unet.sample[:, 9:13], reference, atol=1e-4, rtol=1e-4)
+        assert torch.equal(unet.tokens[0], audio)
+
+
+def test_posterior_noise_follows_seed_and_window() -> None:
+    drawn = [
+        torch.randn(4, generator=posterior_generator(seed, window, "cpu"))
+        for seed, window in ((1, 0), (1, 0), (2, 0), (1, 1))
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[3])

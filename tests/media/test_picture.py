@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from picture_kinds import HLG_TAGS, PQ_TAGS, Kind, scene, write_kind
 
 from latentsync.errors import UserError
 from latentsync.media import Picture, PictureReader, VideoWriter, encode_clip, still_picture
@@ -133,3 +134,40 @@ def test_damage_in_the_middle_ends_the_video_only_when_asked(tmp_path: Path, cap
     kept = list(PictureReader(tmp_path / "hurt.mp4", keep_readable=True).forwards())
     assert 5 < len(kept) < 30
     assert "the rest is left out" in caplog.text
+
+
+@pytest.mark.parametrize("tags", [PQ_TAGS, HLG_TAGS, (9, 9, 14)])
+@pytest.mark.parametrize("size", [(96, 64), (95, 63)])
+def test_what_is_painted_into_a_wide_picture_looks_as_it_was_painted(
+    tmp_path: Path, tags: tuple[int, int, int], size: tuple[int, int]
+) -> None:
+    kind = Kind("libx265", "yuv444p10le", tags=tags, size=size, options=(("x265-params", "log-level=error"),))
+    picture = next(PictureReader(write_kind(tmp_path / "a.mp4", kind)).forwards())
+    image = picture.rgb.copy()
+    image[16:40, 24:64] = (180, 120, 100)  # skin, as a BT.709 screen shows it
+    changed = Picture(picture.changed(image), picture.look, picture.turn)
+    assert np.abs(changed.rgb[18:38, 26:62].astype(int) - (180, 120, 100)).mean() < 1.5
+    for before, after in zip(plane_arrays(picture.frame), plane_arrays(changed.frame)):
+        assert (before[:8] == after[:8]).all()
+        assert (before[56:] == after[56:]).all()
+        assert (before[:, 80:] == after[:, 80:]).all()
+
+
+@pytest.mark.parametrize("tags", [PQ_TAGS, HLG_TAGS])
+def test_sdr_on_request_is_bt709_and_looks_as_the_network_sees_it(tmp_path: Path, tags: tuple[int, int, int]) -> None:
+    kind = Kind("libx265", "yuv420p10le", tags=tags, options=(("x265-params", "log-level=error"),))
+    path = write_kind(tmp_path / "a.mp4", kind)
+    kept, converted = (next(PictureReader(path, sdr=sdr).forwards()) for sdr in (False, True))
+    look = converted.look
+    assert (look.matrix, look.primaries, look.transfer, look.color_range, look.pixel_format) == (1, 1, 1, 1, "yuv420p")
+    assert look.hdr is None
+    assert np.abs(converted.rgb.astype(int) - kept.rgb).mean() < 1.5
+    # Made from a BT.709 picture: it comes back.
+    assert np.abs(kept.rgb.astype(int) - scene(0, 96, 64)).mean() < 4
+
+
+def test_sdr_on_request_leaves_bt709_alone(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.mp4", "yuv422p")
+    plain, asked = (next(PictureReader(path, sdr=sdr).forwards()) for sdr in (False, True))
+    assert same_planes(plain, asked)
+    assert plain.look == asked.look

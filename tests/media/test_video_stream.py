@@ -6,11 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from picture_kinds import BT601_TAGS, HLG_TAGS, MASTERING, PQ_TAGS, Kind, write_kind
 
 from latentsync.media import PictureReader, VideoWriter
 from latentsync.media.picture import Picture, plane_arrays
 from latentsync.media.pixel_format import pixel_format, plain_name
-from tests.media.kinds import BT601_TAGS, HLG_TAGS, MASTERING, PQ_TAGS, Kind, write_kind
 
 QUIET = ("x265-params", "log-level=error")
 
@@ -183,3 +183,38 @@ def test_hevc_in_mp4_has_the_tag_that_players_want(tmp_path: Path) -> None:
     copied(write_kind(tmp_path / "a.mkv", Kind("libx264", "yuv420p")), tmp_path / "b.mp4", "hevc")
     with av.open(io.BytesIO((tmp_path / "b.mp4").read_bytes())) as container:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_format_", "tags", "size"),
+    [
+        ("hdr10.mp4", "yuv420p10le", (9, 9, 16), (360, 288)),
+        ("hdr12.mp4", "yuv420p10le", (9, 9, 16), (360, 288)),
+        ("hlg_odd.mp4", "yuv444p10le", (9, 9, 18), (359, 287)),
+        ("prores422.mov", "yuv422p10le", (1, 1, 1), (360, 288)),
+        ("inter.mp4", "yuv420p", (2, 2, 2), (720, 576)),
+        ("odd444.mp4", "yuv444p", (2, 2, 2), (359, 287)),
+    ],
+)
+def test_the_sample_files_differ_by_less_than_a_level_at_crf_8(
+    tmp_path: Path, shared: Path, name: str, pixel_format_: str, tags: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    source = shared / "data" / "cases" / name
+    if not source.is_file():
+        pytest.skip("shared/data/cases is not there")
+    before, after = copied(source, tmp_path / "b.mp4", crf=8)
+    new = after[0].look
+    assert (new.matrix, new.primaries, new.transfer) == tags
+    assert (new.pixel_format, (new.width, new.height)) == (pixel_format_, size)
+    assert new.fields == ("top" if name == "inter.mp4" else None)
+    assert (new.hdr is not None) == (name == "hdr10.mp4")
+    assert mean_difference(before, after) <= 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+def test_the_shortest_videos_can_be_written(tmp_path: Path, codec: str, count: int) -> None:
+    source = write_kind(tmp_path / "a.mkv", Kind("libx264", "yuv420p"), count=count)
+    before, after = copied(source, tmp_path / "b.mp4", codec)
+    seconds = [float(picture.pts * picture.look.time_base) for picture in after]
+    assert seconds == pytest.approx([number / 25 for number in range(len(before))])

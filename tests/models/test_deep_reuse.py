@@ -6,7 +6,7 @@ from tiny_lipsync import module
 from torch import nn
 
 from latentsync.errors import UserError
-from latentsync.models.deep_reuse import deep_features_kept
+from latentsync.models.deep_reuse import DeepReuse
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,9 @@ def inputs(unet, seed=0):
 def test_every_step_computed_is_the_plain_network(unet):
     sample, tokens = inputs(unet)
     plain = unet(sample, 500, tokens)
-    with deep_features_kept(unet, 1):
-        assert torch.equal(unet(sample, 500, tokens), plain)
-    with deep_features_kept(unet, 3):
-        assert torch.equal(unet(sample, 500, tokens), plain), "the first step computes everything"
-    assert unet.deep_features is None
+    each, third = DeepReuse(unet, 1), DeepReuse(unet, 3)
+    assert all(torch.equal(each(sample, 500, tokens), plain) for _ in range(2))
+    assert torch.equal(third(sample, 500, tokens), plain), "the first step computes everything"
 
 
 @torch.no_grad()
@@ -36,9 +34,9 @@ def test_deep_levels_run_in_each_nth_step_alone(unet):
     calls = []
     hook = unet.mid_block.register_forward_hook(lambda *unused: calls.append(1))
     sample, tokens = inputs(unet)
-    with deep_features_kept(unet, 3):
-        for step in range(7):
-            unet(sample, 900 - 100 * step, tokens)
+    reusing = DeepReuse(unet, 3)
+    for step in range(7):
+        reusing(sample, 900 - 100 * step, tokens)
     hook.remove()
     assert len(calls) == 3
 
@@ -48,19 +46,15 @@ def test_reused_features_are_near_for_near_steps_and_follow_the_input(unet):
     sample, tokens = inputs(unet)
     near = sample + 0.02 * inputs(unet, 1)[0]
     exact = unet(near, 480, tokens)
-    with deep_features_kept(unet, 2):
-        first = unet(sample, 500, tokens)
-        reused = unet(near, 480, tokens)
+    reusing = DeepReuse(unet, 2)
+    first, reused = reusing(sample, 500, tokens), reusing(near, 480, tokens)
     assert not torch.equal(reused, exact)
     assert (reused - exact).norm() < 0.2 * exact.norm()
     assert not torch.equal(reused, first), "the full size is computed from the new input"
 
 
-def test_it_is_given_back_after_an_error_and_refuses_what_makes_no_sense(unet):
-    with pytest.raises(ZeroDivisionError), deep_features_kept(unet, 2):
-        raise ZeroDivisionError
-    assert unet.deep_features is None
-    with pytest.raises(UserError, match="feature_reuse=0"), deep_features_kept(unet, 0):
-        pass
-    with pytest.raises(UserError, match="Linear cannot reuse"), deep_features_kept(nn.Linear(1, 1), 2):
-        pass
+def test_what_makes_no_sense_is_refused(unet):
+    with pytest.raises(UserError, match="feature_reuse=0"):
+        DeepReuse(unet, 0)
+    with pytest.raises(UserError, match="Linear cannot reuse"):
+        DeepReuse(nn.Linear(1, 1), 2)

@@ -211,3 +211,10 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
     many = (sample[:, :, :1].expand(-1, -1, 25, -1, -1), timesteps, tokens[:, :1].expand(-1, 25, -1, -1))
     with pytest.raises(UserError, match="num_frames=25"):
         unet(*many)
+
+
+@pytest.mark.parametrize("resolution", [0, 8, 24, 250, "256"])
+def test_resolution_that_cannot_be_halved_often_enough_is_refused(resolution: Any) -> None:
+    with pytest.raises(UserError, match=f"resolution={resolution}: not a multiple of 16"):
+        make_unet(resolution=resolution)  # two levels
+    assert make_unet(resolution=48).config["resolution"] == 48

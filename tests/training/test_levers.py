@@ -1,6 +1,7 @@
 """What saves memory or steers the optimizer, and what it must not change."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,6 +94,16 @@ def test_frozen_networks_in_bfloat16_halve_their_memory_and_hardly_move_the_loss
         assert other[name] == pytest.approx(one[name], rel=0.05, abs=1e-3), name
     with pytest.raises(UserError, match="frozen_dtype=float8: give float32, bfloat16 or float16"):
         module(frozen_dtype="float8")
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "bf16-mixed"), ("float16", "16-mixed")])
+def test_frozen_networks_in_16_bits_need_the_precision_of_the_same_type(dtype: str, precision: str) -> None:
+    lip_sync = module(frozen_dtype=dtype)
+    lip_sync.trainer = SimpleNamespace(precision=precision)
+    lip_sync.setup("fit")
+    lip_sync.trainer = SimpleNamespace(precision="32-true")
+    with pytest.raises(UserError, match=rf"frozen_dtype={dtype} needs trainer\.precision={precision}, not 32-true"):
+        lip_sync.setup("fit")
 
 
 def test_each_parameter_follows_the_first_rule_that_matches_it() -> None:

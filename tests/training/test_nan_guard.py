@@ -1,6 +1,7 @@
 """A loss that is not a number: what is kept, what is said, and whether the run goes on."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import pytest
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from latentsync.data.sample import ClipBatch
 from latentsync.errors import UserError
+from latentsync.losses.objective import ObjectiveResult
 from latentsync.training.lipsync import LipSyncModule
 from latentsync.training.nan_guard import NanGuard
 
@@ -59,6 +61,32 @@ def test_many_skipped_steps_in_a_row_end_the_run(tmp_path: Path) -> None:
         fit(lip_sync, [spoilt() for _ in range(5)])
 
 
+@pytest.mark.parametrize(
+    ("action", "precision", "stops"),
+    [
+        ("auto", "16-mixed", False),
+        ("auto", "bf16-mixed", True),
+        ("auto", "32-true", True),
+        ("skip", "32-true", False),
+        ("stop", "16-mixed", True),
+    ],
+)
+def test_only_where_overflows_are_usual_is_a_step_skipped_unasked(
+    action: str, precision: str, stops: bool, tmp_path: Path
+) -> None:
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda finite, all: finite)
+    trainer = SimpleNamespace(precision=precision, strategy=strategy)
+    stepping = SimpleNamespace(trainer=trainer, global_step=3, global_rank=0)
+    bad = torch.tensor(float("inf"))
+    result = ObjectiveResult(bad, {"noise": bad}, {"noise": bad})
+    guard = NanGuard(str(tmp_path), action)
+    if stops:
+        with pytest.raises(UserError, match="step 3: loss term noise=inf is not finite"):
+            guard.passes(stepping, batch(), result)
+    else:
+        assert not guard.passes(stepping, batch(), result)
+
+
 def test_other_actions_are_refused() -> None:
-    with pytest.raises(UserError, match=r"model\.nan_guard\.action=ignore: give stop or skip"):
+    with pytest.raises(UserError, match=r"model\.nan_guard\.action=ignore: give auto, stop or skip"):
         NanGuard("nan", "ignore")

@@ -1,5 +1,8 @@
 """The plan of a run: shapes without memory tell what real tensors take."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,46 @@ def test_batches_have_the_configured_shapes_and_the_table_adds_up() -> None:
     found = Estimate({}, batch=1, gradients=2, optimizer=4, activations=int(5e9))
     assert found.peak == 5_000_000_007
     assert "5.00 GB" in plan_text(found, "title")
+
+
+MEASURE = """
+import ctypes, re, sys
+import torch
+import os
+import subprocess
+import sys
+from pathlib import Path
+from test_plan import DATA, batch, estimate, loss_of, module, objective, shapes_only
+
+def kilobytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+clips, recomputing = int(sys.argv[1]), sys.argv[2] == "True"
+real, data = module(objective, gradient_checkpointing=recomputing), batch(clips)
+optimizer = real.configure_optimizers()["optimizer"]
+loss_of(real, batch()).backward()  # libraries set themselves up
+real.zero_grad(set_to_none=True)
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = kilobytes("VmRSS")
+loss_of(real, data).backward()
+optimizer.step()
+measured = 1024 * (kilobytes("VmHWM") - before)
+with shapes_only():
+    plan = estimate(module(objective, gradient_checkpointing=recomputing), {**DATA, "batch_size": clips}, "32-true")
+print(measured, plan.activations + plan.gradients)
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads peaks from Linux' /proc")
+@pytest.mark.parametrize(("clips", "recomputing"), [(4, False), (16, True)])
+def test_planned_peak_is_the_measured_one_within_15_percent(clips: int, recomputing: bool) -> None:
+    places = [str(Path(__file__).parent), *sys.path]
+    # Blocks go back to the system when they are let go, so that what is resident is what is alive.
+    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(clips), str(recomputing)], env=surroundings, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    measured, planned = (float(number) for number in done.stdout.split()[-2:])
+    assert planned == pytest.approx(measured, rel=0.15)

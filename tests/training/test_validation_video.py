@@ -27,11 +27,10 @@ from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.video_encoder import pretrained_encoder, videomae_for_pretraining
 from latentsync.training.lipsync import LipSyncModule
-from latentsync.training.validation_video import MOMENTS, ValidationVideo, sync_score
+from latentsync.training.validation_video import MARGIN, MOMENTS, ValidationVideo, grid
 
 SIDE, FRAMES = 64, 16
 GREY = np.array([0.299, 0.587, 0.114])
-VGG = Path(__file__).resolve().parents[2] / "checkpoints" / "lpips" / "vgg16_features.safetensors"
 
 
 def syncnet() -> StableSyncNet:
@@ -92,29 +91,58 @@ def test_video_shows_target_masked_generated_and_reference_and_scores_are_syncne
     logged = validate(module, one, callback)
     path, sheet = sorted(tmp_path.iterdir())
     assert (path.name, sheet.name) == ("step_00000000.mp4", "step_00000000.png")
-    assert cv2.imread(str(sheet)).shape == (4 * SIDE, MOMENTS * SIDE, 3)
+    assert cv2.imread(str(sheet)).shape == (4 * SIDE, MOMENTS * (MARGIN + SIDE), 3)
     video = probe_video(path)
-    assert (video.width, video.height, video.num_frames, video.fps) == (SIDE, 4 * SIDE, FRAMES, 25)
+    assert (video.width, video.height, video.num_frames, video.fps) == (MARGIN + SIDE, 4 * SIDE, FRAMES, 25)
 
-    generated = callback.generate(module.eval(), one)
-    assert generated.abs().max() <= 1
+    generated = decoded(module, callback.generate(module.eval(), one)[1])
     rows = [one.target, one.target * module.conditioning.mouth_mask, generated, one.reference]
-    shown = np.stack([frame.image for frame in read_frames(path)]).reshape(FRAMES, 4, SIDE, SIDE, 3).astype(float)
+    images = np.stack([frame.image for frame in read_frames(path)])[:, :, MARGIN:]
+    shown = images.reshape(FRAMES, 4, SIDE, SIDE, 3).astype(float)
     for index, row in enumerate(rows):
         expected = ((row[0].permute(0, 2, 3, 1) + 1) * 127.5).numpy()
         # In grey: the video halves the colours' resolution, and an untrained decoder's picture is noise by the pixel.
         error = np.abs((shown[:, index] - expected) @ GREY).mean()
         assert error < 5, index
 
-    assert logged["val/sync_score"] == pytest.approx(float(sync_score(judge, generated, one.mel)), abs=1e-5)
-    assert logged["val/sync_score_true"] == pytest.approx(float(sync_score(judge, one.target, one.mel)), abs=1e-5)
+    assert logged["val/sync_score"] == pytest.approx(float(judge.cosine(generated, one.mel)), abs=1e-5)
+    assert logged["val/sync_score_true"] == pytest.approx(float(judge.cosine(one.target, one.mel)), abs=1e-5)
 
 
-def test_shards_without_pixels_are_validated_without_a_video(tmp_path: Path) -> None:
-    logged = validate(lip_sync(), batch(pixels=False), ValidationVideo(str(tmp_path / "videos"), syncnet=syncnet()))
-    assert "val/noise" in logged
-    assert "val/sync_score" not in logged
-    assert not (tmp_path / "videos").exists()
+def test_clips_that_store_latents_alone_are_shown_decoded_and_scored(tmp_path: Path) -> None:
+    module, one, judge = lip_sync(), batch(pixels=False), syncnet()
+    callback = ValidationVideo(str(tmp_path), num_inference_steps=2, syncnet=judge)
+    logged = validate(module, one, callback)
+    latents, sampled = callback.generate(module.eval(), one)
+    images = np.stack([frame.image for frame in read_frames(tmp_path / "step_00000000.mp4")])[:, :, MARGIN:]
+    for index, row in enumerate((latents.target, latents.masked, sampled, latents.reference)):
+        expected = ((decoded(module, row)[0].permute(0, 2, 3, 1) + 1) * 127.5).numpy()
+        assert np.abs((images[:, index * SIDE : (index + 1) * SIDE] - expected) @ GREY).mean() < 5, index
+    assert logged["val/sync_score"] == pytest.approx(float(judge.cosine(decoded(module, sampled), one.mel)), abs=1e-5)
+    true = float(judge.cosine(decoded(module, latents.target), one.mel))
+    assert logged["val/sync_score_true"] == pytest.approx(true, abs=1e-5)
+
+
+@torch.no_grad()
+def decoded(module: LipSyncModule, latents: torch.Tensor) -> torch.Tensor:
+    return module.autoencoder.decode(latents).clamp(-1, 1)
+
+
+def test_objectives_own_syncnet_scores_unless_another_is_given(tmp_path: Path) -> None:
+    objective = Objective(sync=0.05, sync_loss=lambda: SyncLoss(syncnet()))
+    module, other = lip_sync(objective), syncnet()
+    assert ValidationVideo(str(tmp_path)).judge(module) is objective.losses["sync"].syncnet
+    assert ValidationVideo(str(tmp_path), syncnet=other).judge(module) is other
+    assert ValidationVideo(str(tmp_path)).judge(lip_sync()) is None
+
+
+def test_every_row_has_its_name_beside_it() -> None:
+    rows = {name: torch.zeros(2, 3, 3, SIDE, SIDE) for name in ("target", "generated")}
+    shown = grid(rows)
+    assert shown.shape == (3, 2 * SIDE, MARGIN + 2 * SIDE, 3)
+    names = [shown[0, index * SIDE : (index + 1) * SIDE, :MARGIN] for index in (0, 1)]
+    assert all(name.max() > 200 for name in names)
+    assert not np.array_equal(*names)
 
 
 def test_module_of_another_kind_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -126,10 +154,9 @@ def test_module_of_another_kind_is_refused_with_the_remedy(tmp_path: Path) -> No
 
 
 def test_published_objective_with_the_real_lpips_reaches_every_weight_of_the_unet() -> None:
-    if not VGG.is_file():
-        pytest.skip(f"needs {VGG.name}: python -m latentsync.weights fetch lpips-vgg16")
+    torch.manual_seed(4)
     objective = Objective(
-        perceptual=0.1, perceptual_loss=partial(PerceptualLoss, "vgg", VGG),
+        perceptual=0.1, perceptual_loss=partial(PerceptualLoss.untrained, "squeeze"),
         trepa=10.0, trepa_loss=trepa, sync=0.05, sync_loss=lambda: SyncLoss(syncnet()),
     )  # fmt: skip
     module = lip_sync(objective).train()
