@@ -47,9 +47,8 @@ def run(config: DictConfig) -> None:
     from latentsync.inference.pipeline import LipSyncPipeline
     from latentsync.work.progress import ProgressBar
 
-    pipeline = LipSyncPipeline.from_pretrained(
-        config.weights, config.device, config.precision, files.faces, config.autoencoder
-    )
+    parts = (config.autoencoder, config.audio_encoder, config.resolution)
+    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision, files.faces, *parts)
     with ProgressBar() as progress:
         report = pipeline.run(request, progress)
     print(report)
@@ -85,7 +84,8 @@ def do_jobs(config: DictConfig, jobs: "list[Job]", options: LipSyncOptions, fold
     from latentsync.inference.batch import DONE, FAILED, Batch, Loader, share_of
     from latentsync.work.runner import run_all
 
-    load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces), config.autoencoder)
+    parts = (config.autoencoder, config.audio_encoder, config.resolution)
+    load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces), *parts)
     batch = Batch(load, options, folder)
     mine = share_of(jobs, int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
     todo = batch.unfinished(mine)

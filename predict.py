@@ -15,12 +15,17 @@ class Predictor(BasePredictor):
     """A video or a picture speaks a recording."""
 
     def setup(self) -> None:
-        """Load the networks once. LATENTSYNC_WEIGHTS, _DEVICE, _PRECISION, _FACES say which, where and how."""
+        """Load the networks once. LATENTSYNC_WEIGHTS, _DEVICE, _PRECISION, _FACES say which, where and how;
+        _AUTOENCODER, _AUDIO_ENCODER and _RESOLUTION what the weights do not tell."""
+        resolution = os.environ.get("LATENTSYNC_RESOLUTION")
         pipeline = LipSyncPipeline.from_pretrained(
             os.environ.get("LATENTSYNC_WEIGHTS", "demo"),
             os.environ.get("LATENTSYNC_DEVICE", "auto"),
             os.environ.get("LATENTSYNC_PRECISION", "32"),
             os.environ.get("LATENTSYNC_FACES", "mediapipe"),
+            os.environ.get("LATENTSYNC_AUTOENCODER"),
+            os.environ.get("LATENTSYNC_AUDIO_ENCODER"),
+            int(resolution) if resolution else None,
         )
         limits = Limits(max_seconds=float(os.environ.get("LATENTSYNC_MAX_SECONDS", "600")))
         self.service = LipSyncService(pipeline, limits)
@@ -29,7 +34,12 @@ class Predictor(BasePredictor):
         self,
         input: Path = Input(description="A video (.mp4 .mov .mkv .webm .avi) or a picture (.jpg .png .bmp .webp)"),
         audio: Path = Input(description="Any file with sound"),
-        guidance_scale: float = Input(description="Above 1 follows the sound harder", default=1.0, ge=0.0, le=10.0),
+        guidance_scale: float | None = Input(
+            description="Above 1 follows the sound harder; none: what the weights were made for",
+            default=None,
+            ge=0.0,
+            le=10.0,
+        ),
         num_inference_steps: int = Input(description="Denoising steps", default=20, ge=1, le=100),
         seed: int = Input(description="0: draw one", default=0, ge=0),
     ) -> Path:

@@ -1,5 +1,6 @@
 """Copies shards, adding to each clip what training would compute at every step: audio tokens, mel, latents."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from latentsync.media.mel import log_mel
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.weights.adapter import load_autoencoder
+from latentsync.weights.companions import portable
 from latentsync.weights.whisper import load_audio_encoder
 
 
@@ -44,6 +46,9 @@ def precompute(
     shards = ShardSet(input)
     encoder = None if audio_encoder is None else load_audio_encoder(audio_encoder).to(device).eval()
     vae = None if autoencoder is None else load_autoencoder(autoencoder).float().to(device).eval()
+    loaded = {"audio_encoder": encoder, "autoencoder": vae}
+    parts = {name: portable(network.origin) for name, network in loaded.items() if network is not None}
+    origins = {name: asdict(part) for name, part in parts.items() if part is not None}
     counts = {"written": 0}
     with ShardWriter(output, clips_per_shard=clips_per_shard, prefix="precomputed", resume=resume) as writer:
         for index in tqdm(range(len(shards)), desc="precompute", unit="clip"):
@@ -54,6 +59,7 @@ def precompute(
                 add_audio(sample, encoder, mel)
                 if vae is not None:
                     sample.latents = clip_moments(sample, vae)
+                sample.metadata |= origins
             except BadSample as error:
                 counts[str(error)] = counts.get(str(error), 0) + 1
                 continue

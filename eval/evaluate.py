@@ -149,15 +149,24 @@ def _generated(config: DictConfig, output: Path) -> tuple[Path, Path, dict[str, 
     from latentsync.inference.pipeline import LipSyncPipeline
 
     shards = ShardSet(config.shards)
-    pipeline = LipSyncPipeline.from_pretrained(config.weights, config.device, config.precision)
+    parts = {"autoencoder": config.autoencoder, "audio_encoder": config.audio_encoder}
+    pipeline = LipSyncPipeline.from_pretrained(
+        config.weights, config.device, config.precision, resolution=config.weights_resolution, **parts
+    )
     clips = clips_of(shards, config.num_clips)
     sources = None if config.sources is None else Path(config.sources)
     pictures = pictures_of(clips, sources)
     pairs = pairing([clip.key for clip in clips], config.protocol, config.seed)
     write_whole(output / "pairing.json", (json.dumps(pairs, indent=1) + "\n").encode())
     options = {name: config[name] for name in ("guidance_scale", "num_inference_steps", "scheduler", "seed")}
-    told = {"weights": str(config.weights), "shards": str(config.shards), "clips": len(clips)}
-    told |= {"pictures": pictures, "generation": {**options, "precision": str(config.precision)}}
+    told = {
+        "weights": str(config.weights),
+        **{part: given for part, given in parts.items() if given},
+        "shards": str(config.shards),
+        "clips": len(clips),
+        "pictures": pictures,
+        "generation": {**options, "precision": str(config.precision)},
+    }
     check_same(output, {**told, "protocol": config.protocol})
     unpack(shards, clips, pictures, sources, output / "sources")
     generate(pipeline, pairs, output / "sources", output / "generated", options)

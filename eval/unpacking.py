@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_prep.candidate import SteadyFrame
-from data_prep.resample import steady_frames
 from latentsync.data.sample import CONTEXT_MEMBER, BadSample, ClipSample
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
+from latentsync.media.frames import SteadyFrame, read_frames_at
+from latentsync.media.rates import FPS
 from latentsync.media.video_writer import VideoWriter
 from latentsync.work.files import write_whole
 
@@ -42,7 +42,7 @@ class Clip:
     @property
     def frames(self) -> range:
         """Numbers of its frames in the source, at 25 a second."""
-        first = round(self.metadata["start"] * self.metadata["fps"])
+        first = round(self.metadata["start"] * FPS)
         return range(first, first + self.metadata["num_frames"])
 
 
@@ -137,7 +137,7 @@ def _cut(source: Path, clips: Sequence[Clip], shards: ShardSet, folder: Path) ->
     waiting = sorted(clips, key=lambda clip: clip.frames.start)
     active: list[_Cutting] = []
     try:
-        for frame in steady_frames(source):
+        for frame in read_frames_at(source, FPS):
             while waiting and waiting[0].frames.start <= frame.index:
                 active.append(_Cutting(source, waiting.pop(0), shards, frame.image.shape, folder))
             for cutting in active:

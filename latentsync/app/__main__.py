@@ -12,6 +12,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, load the networks, serve until Ctrl-C. Exit code 2 for a mistake, told in one line."""
     parser = argparse.ArgumentParser(prog="python -m latentsync.app", description="Lip sync in the browser.")
     parser.add_argument("--weights", default="demo", help="a known name or a path (default: demo)")
+    parser.add_argument("--autoencoder", help="another than the model's own: name or folder")
+    parser.add_argument("--audio-encoder", help="another than the model's own: name, folder or Whisper .pt")
+    parser.add_argument("--resolution", type=int, help="256 or 512, for a published file that nothing else tells of")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: let other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
@@ -51,7 +54,8 @@ def serve(given: argparse.Namespace) -> None:
             from latentsync.app.page import build
         except ImportError as error:
             raise UserError("the page needs Gradio: pip install 'latentsync-in-lightning[app]'") from error
-        pipeline = LipSyncPipeline.from_pretrained(given.weights, given.device, given.precision, given.faces)
+        parts = (given.autoencoder, given.audio_encoder, given.resolution)
+        pipeline = LipSyncPipeline.from_pretrained(given.weights, given.device, given.precision, given.faces, *parts)
         with LipSyncService(pipeline, limits) as service:
             page = build(service, given.steps)
             page.queue(max_size=given.max_waiting)

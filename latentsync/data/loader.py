@@ -69,10 +69,10 @@ class ClipDataset(Dataset):
         set_aside: dict[str, str] = {}
         try:
             found = [self._window(clip, request.epoch, set_aside) for clip in request.clips]
+            windows = [window for window in found if window is not None]
+            return BatchAnswer(collate(windows) if len(windows) == len(found) else None, set_aside)
         except UserError as error:
             return BatchAnswer(None, set_aside, str(error))
-        windows = [window for window in found if window is not None]
-        return BatchAnswer(collate(windows) if len(windows) == len(found) else None, set_aside)
 
     def _window(self, clip: int, epoch: int, set_aside: dict[str, str]) -> ClipWindow | None:
         key = self.shards.key(clip)

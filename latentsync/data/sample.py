@@ -50,6 +50,9 @@ STORED_TYPES = {"mel": np.float32, "audio_tokens": np.float16, "latents": np.flo
 SAFE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+=@-]{0,79}")
 
 
+MadeWith = dict[str, dict[str, str]]
+
+
 class BadSample(Exception):
     """A clip that cannot be used. The message is the reason without the clip's name, so that reasons can be counted."""
 
@@ -77,7 +80,8 @@ class ClipWindow:
     """What one clip gives to a batch: F target frames, F reference frames, the audio of the target frames.
 
     target, reference: (F, 3, H, W) float [-1, 1]; mel: (80, 52); audio_tokens: (F, L, D);
-    target_moments, masked_moments, reference_moments: (F, 2C, h, w); truth: name -> (F,).
+    target_moments, masked_moments, reference_moments: (F, 2C, h, w); truth: name -> (F,);
+    made_with: "audio_encoder" and "autoencoder" -> {"source", "fingerprint"} of what made tokens and moments, if known.
     """
 
     key: str
@@ -91,6 +95,7 @@ class ClipWindow:
     masked_moments: Tensor | None = None
     reference_moments: Tensor | None = None
     truth: dict[str, Tensor] = field(default_factory=dict)
+    made_with: MadeWith = field(default_factory=dict)
 
 
 @dataclass
@@ -101,6 +106,7 @@ class ClipBatch:
     [-1, 1] or None when pixels are not read; mel: (B, 1, 80, 52); audio_tokens: (B, F, L, D) or None without an audio
     encoder; target_moments, masked_moments, reference_moments: (B, F, 2C, h, w) or None when latents are not read;
     truth: name -> (B, F), what is known of each frame of synthetic clips (e.g. "opening"), or None.
+    made_with: as of `ClipWindow`.
     """
 
     keys: list[str]
@@ -114,6 +120,7 @@ class ClipBatch:
     masked_moments: Tensor | None = None
     reference_moments: Tensor | None = None
     truth: dict[str, Tensor] | None = None
+    made_with: MadeWith = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -146,7 +153,8 @@ def validate(metadata: Mapping[str, Any]) -> None:
     Required: source (where the clip was cut from), start and end (seconds in the source), fps (frames a second),
     resolution (height = width, pixels), num_frames, software_version. Optional: offset (frames), confidence, truth
     (name -> one number a frame, for synthetic clips), window (left, top, right, bottom: the head and its surroundings
-    in the source, pixels), and anything else that JSON can hold.
+    in the source, pixels), audio_encoder and autoencoder ({"source", "fingerprint"} of what made the stored arrays),
+    and anything else that JSON can hold.
     Raises BadSample with the first thing that is wrong.
     """
     for name, kind in REQUIRED_METADATA.items():
@@ -228,6 +236,20 @@ def audio_member(audio: bytes) -> str:
     raise BadSample("audio is neither wav nor flac")
 
 
+def made_with(windows: Sequence[ClipWindow]) -> MadeWith:
+    """What all windows were made with, as far as they tell. Raises UserError where two of them differ."""
+    found: MadeWith = {}
+    for window in windows:
+        for part, origin in window.made_with.items():
+            before = found.setdefault(part, origin)
+            if before["fingerprint"] != origin["fingerprint"]:
+                raise UserError(
+                    f"clip '{window.key}': made with the {part} '{origin['source']}' ({origin['fingerprint']}), others "
+                    f"with '{before['source']}' ({before['fingerprint']}); precompute all of them with one"
+                )
+    return found
+
+
 def collate(windows: Sequence[ClipWindow]) -> ClipBatch:
     """Stack windows into a batch. A part must be there in all windows or in none; truth keeps what all of them know."""
     if not windows:
@@ -252,4 +274,5 @@ def collate(windows: Sequence[ClipWindow]) -> ClipBatch:
         masked_moments=stack("masked_moments"),
         reference_moments=stack("reference_moments"),
         truth={name: torch.stack([window.truth[name] for window in windows]) for name in sorted(known)} or None,
+        made_with=made_with(windows),
     )

@@ -85,13 +85,16 @@ class ClipWindows:
         audio = _Audio(sample)
         window = ClipWindow(sample.key, start, reference, mel=self._mel(sample, audio, start))
         if self.audio_tokens:
-            window.audio_tokens = self._tokens(sample, audio, start)
+            window.audio_tokens, origin = self._tokens(sample, audio, start)
+            window.made_with |= {"audio_encoder": origin} if origin else {}
         if self.pixels:
             window.target, window.reference = self._frames(sample, start, reference)
         if self.latents:
             target = self._moments(sample, start)
             window.target_moments, window.masked_moments = target[:, 0], target[:, 1]
             window.reference_moments = self._moments(sample, reference)[:, 0]
+            origin = stored_origin(sample, "autoencoder")
+            window.made_with |= {"autoencoder": origin} if origin else {}
         window.truth = self._truth(sample, start)
         return window
 
@@ -102,19 +105,20 @@ class ClipWindows:
         window = mel_window(mel, start, self.num_frames, sample.metadata["fps"])  # (80, 52)
         return torch.from_numpy(np.ascontiguousarray(window, dtype=np.float32))
 
-    def _tokens(self, sample: ClipSample, audio: "_Audio", start: int) -> Tensor:
+    def _tokens(self, sample: ClipSample, audio: "_Audio", start: int) -> tuple[Tensor, dict[str, str] | None]:
         end = start + self.num_frames
         if sample.audio_tokens is not None:
             if sample.audio_tokens.ndim != 3 or len(sample.audio_tokens) < sample.metadata["num_frames"]:
                 raise BadSample(f"stored audio tokens are of shape {sample.audio_tokens.shape}")
-            return torch.from_numpy(sample.audio_tokens[start:end].astype(np.float32))  # (F, L, D)
+            tokens = torch.from_numpy(sample.audio_tokens[start:end].astype(np.float32))  # (F, L, D)
+            return tokens, stored_origin(sample, "audio_encoder")
         if self._encoder_folder is None:
             raise BadSample("no audio tokens stored (precompute them, or set audio_encoder, or audio_tokens=false)")
         encoder = self._load_encoder(self._encoder_folder)
         with torch.no_grad():
             hidden = encoder.hidden_states(audio.wave())
             tokens = encoder.frame_tokens(hidden, sample.metadata["num_frames"], sample.metadata["fps"])
-        return tokens[start:end].float().clone()
+        return tokens[start:end].float().clone(), encoder.origin
 
     def _load_encoder(self, folder: str | Path) -> "AudioEncoder":
         if self._encoder is None:
@@ -159,6 +163,12 @@ class ClipWindows:
             if isinstance(values, list) and len(values) == count and all(_is_number(value) for value in values):
                 tracks[name] = torch.tensor(values[start : start + self.num_frames], dtype=torch.float32)
         return tracks
+
+
+def stored_origin(sample: ClipSample, part: str) -> dict[str, str] | None:
+    """Which network made the clip's stored arrays, {"source", "fingerprint"}, if its metadata tells."""
+    told = sample.metadata.get(part)
+    return told if isinstance(told, dict) and {"source", "fingerprint"} <= told.keys() else None
 
 
 class _Audio:

@@ -41,9 +41,12 @@ class Loader:
     precision: str | int = 32
     faces: str = "mediapipe"
     autoencoder: str | None = None
+    audio_encoder: str | None = None
+    resolution: int | None = None
 
     def __call__(self) -> LipSyncPipeline:
-        return LipSyncPipeline.from_pretrained(self.weights, self.device, self.precision, self.faces, self.autoencoder)
+        parts = (self.autoencoder, self.audio_encoder, self.resolution)
+        return LipSyncPipeline.from_pretrained(self.weights, self.device, self.precision, self.faces, *parts)
 
 
 class Batch:

@@ -94,7 +94,7 @@ def _value(where: str, name: str, text: str) -> Any:
         if text.lower() not in ("true", "false"):
             raise UserError(f"{where}: {name}={text} is neither true nor false")
         return text.lower() == "true"
-    if isinstance(default, int | float) or name == "silence_gate":
+    if isinstance(default, int | float) or name in ("silence_gate", "guidance_scale"):
         try:
             return int(text) if isinstance(default, int) else float(text)
         except ValueError as error:

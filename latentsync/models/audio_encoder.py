@@ -12,7 +12,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from latentsync.errors import UserError
 from latentsync.media.rates import SAMPLE_RATE
-from latentsync.models.weight_files import folder_config, folder_weights, load_strict, readable
+from latentsync.models.weight_files import fingerprint, folder_config, folder_weights, load_strict, readable
 
 STEPS_PER_SECOND = 50  # one hidden vector for 20 ms
 MEL_PER_SECOND = 100
@@ -37,6 +37,7 @@ class AudioEncoder(nn.Module):
         if not 0 <= piece_overlap_seconds < PIECE_SECONDS / 2:
             raise UserError(f"piece_overlap_seconds={piece_overlap_seconds} is not between 0 and {PIECE_SECONDS // 2}")
         self.encoder = encoder
+        self.origin: dict[str, str] | None = None
         self.piece_overlap_seconds, self.pieces_per_batch = piece_overlap_seconds, pieces_per_batch
         extractor = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins)
         filters = torch.from_numpy(np.ascontiguousarray(extractor.mel_filters.T)).float()  # (mels, 201)
@@ -60,7 +61,12 @@ class AudioEncoder(nn.Module):
         config = {name: value for name, value in folder_config(Path(path)).items() if not name.startswith("_")}
         encoder = WhisperEncoder(WhisperConfig(**config))
         load_strict(encoder, encoder_part(folder_weights(Path(path))), f"audio encoder '{path}'")
-        return cls(encoder.float(), piece_overlap_seconds).eval()
+        return cls(encoder.float(), piece_overlap_seconds).eval().came_from(path)
+
+    def came_from(self, source: str | Path) -> "AudioEncoder":
+        """Note where the weights are from, and their fingerprint; returns itself."""
+        self.origin = {"source": str(source), "fingerprint": fingerprint(self.encoder)}
+        return self
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentsync.errors import UserError
-from latentsync.models.weight_files import folder_config, folder_weights, load_strict
+from latentsync.models.weight_files import fingerprint, folder_config, folder_weights, load_strict
 
 STABLE_DIFFUSION: dict[str, Any] = {  # the autoencoder of SD 1.5, as diffusers configures it
     "block_out_channels": [128, 256, 512, 512],
@@ -42,6 +42,7 @@ class FrameAutoencoder(nn.Module):
         self.scale = float(vae.config["scaling_factor"])
         self.shift = float(vae.config["shift_factor"] or 0.0)
         self.gradient_checkpointing = False
+        self.origin: dict[str, str] | None = None  # where it was loaded from, and the fingerprint of its weights
 
     @classmethod
     def from_pretrained(cls, path: str | Path, frames_per_batch: int = 16) -> "FrameAutoencoder":
@@ -63,7 +64,9 @@ class FrameAutoencoder(nn.Module):
         with torch.device("meta"):
             vae: AutoencoderKL | AutoencoderTiny = (AutoencoderTiny if tiny else AutoencoderKL).from_config(config)
         load_strict(vae, modern_attention(folder_weights(Path(path))), f"autoencoder '{path}'", assign=True)
-        return cls(vae.float(), frames_per_batch).eval()
+        made = cls(vae.float(), frames_per_batch).eval()
+        made.origin = {"source": str(path), "fingerprint": fingerprint(vae)}
+        return made
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the decoder's activations, a chunk of frames at a time, in the backward pass."""

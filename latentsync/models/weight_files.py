@@ -1,6 +1,7 @@
 """Files of a network: read safely (no file runs code), loaded strictly (every missing, unexpected or misshapen key is
 named), written with a checksum."""
 
+import hashlib
 import json
 import os
 import re
@@ -213,3 +214,15 @@ def readable(path: Path) -> None:
     for file in path.iterdir() if path.is_dir() else [path]:
         if file.is_file():
             file.chmod(0o666 & ~umask)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of names, shapes and numbers (as float32) of a network.
+
+    The same weights give the same, whatever file, type or device they came in.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,6 +1,6 @@
 """The training objective of LatentSync as a LightningModule; stage 1 and stage 2 are two configurations of it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -15,6 +15,7 @@ from latentsync.losses.loss import LossInputs
 from latentsync.losses.objective import Objective, ObjectiveResult
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.training.from_checkpoint import rebuilt
 from latentsync.training.nan_guard import NanGuard
 from latentsync.training.optimization import (
     LRSchedulerFactory,
@@ -27,6 +28,10 @@ from latentsync.training.optimization import (
 )
 from latentsync.training.recomputation import recompute
 from latentsync.training.sharding import shard_blocks
+from latentsync.training.trained_with import TrainedWith
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class LipSyncModule(lightning.LightningModule):
@@ -70,6 +75,7 @@ class LipSyncModule(lightning.LightningModule):
         if isinstance(audio_dropout, bool) or not isinstance(audio_dropout, int | float) or not 0 <= audio_dropout < 1:
             raise UserError(f"model.audio_dropout={audio_dropout} is not a probability below 1")
         self.unet, self.schedule, self.objective = unet, schedule, objective
+        self.trained_with = TrainedWith(autoencoder, resolution, schedule)
         self.frozen_dtype = frozen_dtype
         self.conditioning = Conditioning(freeze(autoencoder, dtype_of(frozen_dtype)), resolution)
         freeze(objective, dtype_of(frozen_dtype))
@@ -83,6 +89,12 @@ class LipSyncModule(lightning.LightningModule):
         self.parameter_groups, self.pixel_frames, self.nan_guard = parameter_groups, pixel_frames, nan_guard
         self.mixed_noise_alpha, self.audio_dropout, self.seed = mixed_noise_alpha, audio_dropout, seed
         self.strict_loading = False  # frozen parts are not in the checkpoint; `on_load_checkpoint` checks the U-Net
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> "Self":  # type: ignore[override]
+        """The module of a checkpoint, rebuilt from what the checkpoint names; see `from_checkpoint.rebuilt`."""
+        module = rebuilt(cls, checkpoint_path, **given)
+        return module if map_location is None else module.to(map_location)
 
     @property
     def autoencoder(self) -> FrameAutoencoder:
@@ -118,6 +130,7 @@ class LipSyncModule(lightning.LightningModule):
         L   = Σ λ_i · L_i(ε̂, ε, ẑ_0, z_0, decoded ẑ_0, frames, mel)
         """
         assert batch.audio_tokens is not None
+        self.trained_with.hears(batch)
         latents = self.conditioning.encode(batch, draws)
         noise = draws.noise(latents.target, self.mixed_noise_alpha)
         timesteps = draws.timesteps(self.schedule.num_train_timesteps)
@@ -152,12 +165,14 @@ class LipSyncModule(lightning.LightningModule):
         return state
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Add the U-Net's configuration, so that the checkpoint says by itself what it is made for."""
+        """Add the U-Net's configuration and what it goes with, so that the checkpoint says by itself what it is."""
+        checkpoint["model"] = self.trained_with.told.as_dict()
         config = {name: value for name, value in self.unet.config.items() if not name.startswith("_")}
         checkpoint["unet_config"] = {name: list(v) if isinstance(v, tuple) else v for name, v in config.items()}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Raise UserError if the checkpoint's U-Net is not this configuration's."""
+        self.trained_with.restore(checkpoint.get("model") or {})
         if "state_dict" not in checkpoint:
             return  # a strategy that shards weights has loaded them itself
         own = {f"unet.{name}": value.shape for name, value in self.unet.state_dict().items()}

@@ -13,6 +13,7 @@ from latentsync.models.lora import MARK, add_adapter, lora_config, merged, save_
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.training.ema import averaged_weights
 from latentsync.training.lipsync import LipSyncModule
+from latentsync.weights.model_folder import complete_folder
 
 
 class LoraLipSyncModule(LipSyncModule):
@@ -77,3 +78,4 @@ class ExportLora(Callback):
             save_adapter(module.unet, self.folder / "adapter")
             if self.merge:
                 merged(module.tuner).save_pretrained(self.folder / "unet")
+                complete_folder(self.folder / "unet", module.trained_with.told)

@@ -53,6 +53,10 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument("source", help="known name, our folder, published file or training .ckpt")
     exporting.add_argument("target", type=Path, help="FILE.pt for the published format, else a folder to make")
     exporting.add_argument("--version", choices=["1.0"], help="the names of LatentSync 1.0's U-Net")
+    exporting.add_argument(
+        "--parts", choices=["ours", "all"], default="ours",
+        help="with a folder's U-Net go the parts it was trained with: those that fetch knows by name, or all inside",
+    )  # fmt: skip
     exporting.set_defaults(run=run_export)
 
     merging = commands.add_parser("merge", help="a U-Net folder and a LoRA adapter to one U-Net folder")
@@ -102,7 +106,7 @@ def run_export(options: argparse.Namespace) -> None:
     """Export and say what was written."""
     from latentsync.weights.convert import export
 
-    print(export(options.source, options.target, options.version))
+    print(export(options.source, options.target, options.version, options.parts))
 
 
 def run_merge(options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """A model as one thing: U-Net, autoencoder and audio encoder that belong together, by name, folder or file."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.weights.adapter import Weights, describes_network, load_autoencoder, read
-from latentsync.weights.companions import Companions, Part, find_part, fingerprint, part_inside, read_companions
+from latentsync.weights.companions import ALIGNMENT, MASK, Companions, Part, find_part, part_inside, read_companions
 from latentsync.weights.registry import NAMES, checkpoints_folder, find, published
 from latentsync.weights.unet import Fit
 from latentsync.weights.whisper import load_audio_encoder
@@ -21,6 +23,7 @@ from latentsync.weights.whisper import load_audio_encoder
 log = logging.getLogger(__name__)
 
 PUBLISHED_FRAMES = 16
+PUBLISHED_GUIDANCE = 1.5  # of its inference command
 TINY_WIDTH = 384  # of Whisper tiny's audio tokens
 
 
@@ -29,7 +32,8 @@ class Bundle:
     """What inference needs, on one device.
 
     unet, autoencoder, audio_encoder: in eval mode. resolution: side of the face crop in pixels. num_frames: frames in a
-    window. metadata: what the weights say of themselves.
+    window. guidance_scale: that the model was made for. schedule: of the noise, None = the published one. metadata: what
+    the weights say of themselves.
     """
 
     unet: UNet3DConditionModel
@@ -37,6 +41,8 @@ class Bundle:
     audio_encoder: AudioEncoder
     resolution: int
     num_frames: int
+    guidance_scale: float = 1.0
+    schedule: NoiseSchedule | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -61,6 +67,9 @@ def load_bundle(
     found = read_unet(path, what)
     told = companions_of(path, found)
     fit = Fit.of(found.config())
+    check_ways(what, told)
+    if found.checkpoint is not None and told.audio_encoder is None and audio_encoder is None:
+        log.warning("%s: the checkpoint does not name its audio encoder; give audio_encoder= and autoencoder=", what)
     size = settle_resolution(what, weights, found, fit.resolution or told.resolution, resolution)
     frame_encoder = load_autoencoder(companion(path, "autoencoder", told.autoencoder, autoencoder, fit, what))
     sound = load_audio_encoder(companion(path, "audio_encoder", told.audio_encoder, audio_encoder, fit, what))
@@ -69,8 +78,8 @@ def load_bundle(
             f"{what}: the U-Net was trained on audio tokens of width {fit.audio_width}, the audio encoder gives "
             f"{sound.hidden_size}; give the one it was trained with: audio_encoder= (Whisper tiny: 384, small: 768)"
         )
-    check_fingerprint(what, "autoencoder", told.autoencoder, frame_encoder.vae, autoencoder)
-    check_fingerprint(what, "audio_encoder", told.audio_encoder, sound.encoder, audio_encoder)
+    check_fingerprint(what, "autoencoder", told.autoencoder, frame_encoder.origin, autoencoder)
+    check_fingerprint(what, "audio_encoder", told.audio_encoder, sound.origin, audio_encoder)
     unet: Any = found.adapter.load(found)
     return Bundle(
         unet=nn.Module.to(unet, device=device, dtype=dtype).eval(),
@@ -78,6 +87,8 @@ def load_bundle(
         audio_encoder=sound.to(device).eval(),
         resolution=size,
         num_frames=fit.num_frames or told.num_frames or PUBLISHED_FRAMES,
+        guidance_scale=settle_guidance(weights, found, told.guidance_scale),
+        schedule=None if told.schedule is None else NoiseSchedule(**told.schedule),
         metadata=fit.as_metadata(),
     )
 
@@ -112,9 +123,9 @@ def unet_in(path: Path) -> Path:
 
 def companions_of(path: Path, found: Weights) -> Companions:
     """What a model's folder or a training checkpoint says of the parts it was trained with."""
-    if found.checkpoint is not None:
-        return Companions.of(found.checkpoint.get("model") or {}, f"checkpoint '{path}'")
-    return read_companions(path) if path.is_dir() else Companions()
+    if found.checkpoint is None:
+        return read_companions(path) if path.is_dir() else Companions()
+    return Companions.of(found.checkpoint.get("model") or {}, f"checkpoint '{path}'")
 
 
 def companion(path: Path, part: str, told: Part | None, given: str | Path | None, fit: Fit, what: str) -> Path:
@@ -125,7 +136,10 @@ def companion(path: Path, part: str, told: Part | None, given: str | Path | None
     if given is not None:
         return find_part(part, given)
     if told is not None:
-        return find_part(part, told.source, path)
+        try:
+            return find_part(part, told.source, path)
+        except UserError as error:
+            raise UserError(f"{error} ({what} was trained with it; if it is elsewhere, give {part}=)") from error
     inside = part_inside(path if path.is_dir() else path.parent, part)
     if inside is not None:
         return inside
@@ -135,15 +149,25 @@ def companion(path: Path, part: str, told: Part | None, given: str | Path | None
     return find_part(part, "demo")
 
 
+def check_ways(what: str, told: Companions) -> None:
+    """Raise UserError for a model whose faces were aligned or masked in a way that this version does not have."""
+    for name, given, ours in (("alignment", told.alignment, ALIGNMENT), ("mask", told.mask, MASK)):
+        if given not in (None, ours):
+            raise UserError(
+                f"{what}: trained with the {name} '{given}', this version has '{ours}'; use its own version"
+            )
+
+
 def check_fingerprint(
-    what: str, part: str, told: Part | None, network: nn.Module, given: str | Path | None = None
+    what: str, part: str, told: Part | None, origin: Mapping[str, str] | None, given: str | Path | None = None
 ) -> None:
     """Compare a part with the one the U-Net was trained with: one that was `given` is only reported.
 
     Raises UserError for another one that nobody asked for.
     """
-    if told is None or told.fingerprint is None or (found := fingerprint(network)) == told.fingerprint:
+    if told is None or told.fingerprint is None or origin is None or origin["fingerprint"] == told.fingerprint:
         return
+    found = origin["fingerprint"]
     if given is None:
         raise UserError(
             f"{what}: trained with the {part} '{told.source}' of fingerprint {told.fingerprint}, the one found has "
@@ -153,6 +177,13 @@ def check_fingerprint(
         "%s: trained with the %s '%s' (%s); '%s' is another one (%s)",
         *(what, part, told.source, told.fingerprint, given, found),
     )
+
+
+def settle_guidance(name: str | Path, found: Weights, told: float | None) -> float:
+    """The guidance scale that a model says it is best used with, that of the published files, or 1: none."""
+    if told is not None:
+        return told
+    return PUBLISHED_GUIDANCE if (NAMES.get(str(name)) or published(found.path)) is not None else 1.0
 
 
 def settle_resolution(what: str, name: str | Path, found: Weights, told: int | None, given: int | None) -> int:

@@ -9,18 +9,14 @@ A part's source is a folder beside `model.json`, a name that `fetch` knows, or a
 the table.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from latentsync.errors import UserError
-from latentsync.weights.registry import NAMES, find
+from latentsync.weights.registry import KNOWN, NAMES, find, place
 
 MODEL_FILE = "model.json"
 # Where each part may be inside a model's folder; the first is ours.
@@ -32,16 +28,20 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One companion. source: see the module; fingerprint: of its weights, see `fingerprint`; None = not told."""
+    """One companion. source: see the module; fingerprint: see `weight_files.fingerprint`; None = not told."""
 
     source: str
     fingerprint: str | None = None
 
 
+ALIGNMENT, MASK = "latentsync three points", "latentsync mouth"  # the ways that this version has
+
+
 @dataclass(frozen=True)
 class Companions:
     """None = not told. resolution: pixels; num_frames: in a window; schedule: arguments of `NoiseSchedule`;
-    alignment, mask: names of the way faces are aligned and of the region that is generated."""
+    guidance_scale: that the model is best used with; alignment, mask: names of the way faces are aligned and of the
+    region that is generated."""
 
     autoencoder: Part | None = None
     audio_encoder: Part | None = None
@@ -50,6 +50,7 @@ class Companions:
     alignment: str | None = None
     mask: str | None = None
     schedule: dict[str, Any] | None = None
+    guidance_scale: float | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any], where: str) -> "Companions":
@@ -84,16 +85,16 @@ def read_companions(folder: Path) -> Companions:
     return Companions.of(told, str(path))
 
 
-def fingerprint(network: nn.Module) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of names, shapes and numbers (as float32) of a network.
-
-    The same weights give the same, whatever file, type or device they came in.
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().data)
-    return digest.hexdigest()[:16]
+def portable(origin: Mapping[str, str] | None) -> Part | None:
+    """A part by where it was loaded from: by its known name where it is what `fetch` makes of one, else by path."""
+    if origin is None:
+        return None
+    path = Path(origin["source"]).resolve()
+    for entry in KNOWN:
+        file = place(entry.files[0]).resolve()
+        if path == file or (path == file.parent and (entry.folder or file.name == "config.json")):
+            return Part(entry.name, origin["fingerprint"])
+    return Part(origin["source"], origin["fingerprint"])
 
 
 def find_part(part: str, source: str | Path, beside: Path | None = None) -> Path:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from latentsync.models.weight_files import (
     state_of,
 )
 from latentsync.weights.adapter import Weights, read
-from latentsync.weights.bundle import unet_in
+from latentsync.weights.bundle import companions_of, unet_in
+from latentsync.weights.model_folder import complete_folder
 from latentsync.weights.registry import find, published
 from latentsync.weights.unet import Fit, UNetAdapter
 from latentsync.work.files import folder_written_whole, written_whole
@@ -92,14 +94,16 @@ def convert_into(source: Path, folder: Path) -> str:
     return done.replace(str(staged), str(folder))
 
 
-def export(source: str | Path, target: Path, version: str | None = None) -> str:
+def export(source: str | Path, target: Path, version: str | None = None, parts: str = "ours") -> str:
     """Write a U-Net or SyncNet as `target`: a published `.pt`, or else a folder of ours. Returns what was done.
 
     source: a known name, our folder, our Lightning `.ckpt`, or a published `.pt`. version: "1.0" for the names of that
-    version's U-Net. Raises UserError for anything else, and when the target is there already.
+    version's U-Net. A folder gets the parts that a U-Net's source names; parts: see `model_folder`. Raises UserError
+    for anything else, and when the target is there already.
     """
     refuse_existing(target, "export")
-    weights = read(unet_in(find(source)))
+    path = find(source)
+    weights = read(unet_in(path))
     adapter, state, step = weights.adapter, weights.state, weights.global_step
     if target.suffix in (".pt", ".pth"):
         plain = {key: value.detach().cpu().contiguous() for key, value in state.items()}
@@ -115,7 +119,13 @@ def export(source: str | Path, target: Path, version: str | None = None) -> str:
     config = {"_class_name": adapter.class_name, **weights.config(), "global_step": step}
     made_for = Fit.of(config).as_metadata() if weights.kind == "unet" else {}
     save_folder(state, config, target, {"network": weights.kind, **made_for})
-    return f"{target}: config.json and {WEIGHTS_NAME}, {len(state)} tensors"
+    done = f"{target}: config.json and {WEIGHTS_NAME}, {len(state)} tensors"
+    told = companions_of(path, weights) if weights.kind == "unet" else None
+    if told is None or (told.autoencoder is None and told.audio_encoder is None):
+        return done
+    told = replace(told, resolution=told.resolution or config.get("resolution"))
+    facts = {"steps trained": step, "exported from": Path(source).name}
+    return f"{done}\n{complete_folder(target, told, path if path.is_dir() else None, parts, facts)}"
 
 
 def merge_files(base: str | Path, adapter: Path, target: Path) -> str:

@@ -111,7 +111,7 @@ def load_audio_encoder(source: Path | str, **options: Any) -> "AudioEncoder":
     if not weights.kind.startswith("whisper-"):
         raise UserError(f"audio encoder '{path}': {weights.kind} weights, not a Whisper's")
     network: Any = weights.adapter.load(weights)
-    return AudioEncoder(network.float(), **options).eval()
+    return AudioEncoder(network.float(), **options).eval().came_from(path)
 
 
 def renamed(key: str) -> str:

@@ -202,3 +202,12 @@ def test_a_truncated_video_is_a_reason_at_any_length():
         except BadSample:
             failed += 1
     assert failed >= 4
+
+
+def test_window_tells_which_encoder_its_tokens_are_from():
+    told = {"source": "whisper-tiny.en", "fingerprint": "1" * 16}
+    clip = tiny_clip("clip", audio_tokens=np.zeros((FRAMES, 4, 8), np.float16))
+    windows = ClipWindows(SIZE, 4, pixels=False)
+    assert windows(clip, 0).made_with == {}
+    clip.metadata["audio_encoder"] = told
+    assert windows(clip, 0).made_with == {"audio_encoder": told}

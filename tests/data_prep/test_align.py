@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from data_prep.align import TrackAligner, measure_alignment
-from data_prep.candidate import FaceLook, SteadyFrame
+from data_prep.candidate import FaceLook
 from data_prep.face_tracks import TrackFrame
 from latentsync.face import Face
 from latentsync.face.head_box import head_box, syncnet_crop
+from latentsync.media.frames import SteadyFrame
 
 LOOK = FaceLook((200, 200), None, (0, 0, 0), None)
 TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])  # of the published alignment, on 75 × 100

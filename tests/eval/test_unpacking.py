@@ -8,7 +8,6 @@ import pytest
 from raw_heads import HereRunner, draw_head, measuring, write_head
 
 from data_prep.prepare import prepare
-from data_prep.resample import steady_frames
 from data_prep.synthesize import synthesize
 from eval.unpacking import ALIGNED, CONTEXT, SOURCES, clips_of, pictures_of, unpack, upright_size
 from latentsync.data.shards import ShardSet
@@ -16,7 +15,7 @@ from latentsync.errors import UserError
 from latentsync.face.face_file import FacesFromFile
 from latentsync.face.head_box import head_box, syncnet_crop
 from latentsync.media.audio import load_audio
-from latentsync.media.frames import read_frames
+from latentsync.media.frames import read_frames, read_frames_at
 from latentsync.media.probe import probe_video
 
 CLIPS = {"min_seconds": 1.0, "max_seconds": 2.0, "context": 128}
@@ -81,7 +80,7 @@ def test_clips_cut_from_their_sources_are_the_same_frames_with_their_sound_and_l
     clips = clips_of(shards, None)
     assert pictures_of(clips, raw) == SOURCES
     unpack(shards, clips, SOURCES, raw, tmp_path)
-    source = [frame.image for frame in steady_frames(raw / "sub" / "talk.mp4")]
+    source = [frame.image for frame in read_frames_at(raw / "sub" / "talk.mp4", 25)]
     points = np.array(json.loads((raw / "sub" / "talk.json").read_text())["landmarks3"])
     for clip in clips:
         left, top, right, bottom = clip.metadata["window"]

@@ -8,12 +8,12 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
+from latentsync.models.weight_files import fingerprint
 from latentsync.weights.companions import (
     MODEL_FILE,
     Companions,
     Part,
     find_part,
-    fingerprint,
     named_parts,
     read_companions,
 )
