@@ -12,15 +12,6 @@ from latentsync.errors import UserError
 
 # What is compared, and where it lies.
 _FREE = ("weights", "autoencoder", "audio_encoder", "shards", "videos", "reference", "clips", "pairing")
-    "weights",
-    "autoencoder",
-    "audio_encoder",
-    "shards",
-    "videos",
-    "reference",
-    "clips",
-    "pairing",
-)  # what is compared, and where it lies
 _GENERATION, _METRICS, _VERSIONS = "generation", "metrics", "versions"
 
 

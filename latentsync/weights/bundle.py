@@ -32,8 +32,8 @@ class Bundle:
     """What inference needs, on one device.
 
     unet, autoencoder, audio_encoder: in eval mode. resolution: side of the face crop in pixels. num_frames: frames in a
-    window. guidance_scale: that the model was made for. schedule: of the noise, None = the published one. metadata: what
-    the weights say of themselves.
+    window. guidance_scale: that the model was made for. schedule: of the noise, None = the published one. metadata:
+    what the weights say of themselves.
     """
 
     unet: UNet3DConditionModel
