@@ -87,7 +87,7 @@ def _metrics(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Metric]
     from eval.evaluate import available
     from eval.scoring import Settings
 
-    return available(Settings(wanted, 0, ""))
+    return available(Settings(wanted, 0, ""), {})
 
 
 def _fitting(metrics: Mapping[str, Metric], protocol: str) -> dict[str, Metric]:
