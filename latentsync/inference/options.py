@@ -18,6 +18,7 @@ LARGEST, ALL = "largest", "all"
 LONGER_AUDIO = ("pingpong", "loop", "hold", "stop")
 SHORTER_AUDIO = ("cut", "keep")
 CODECS = ("h264", "hevc", "prores", "vp9", "av1")
+USUAL_SUFFIX = {"h264": ".mp4", "hevc": ".mp4", "prores": ".mov", "vp9": ".mkv", "av1": ".mp4"}
 KEEP, SDR = "keep", "sdr"
 COLORS = (KEEP, SDR)
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -99,6 +100,11 @@ class LipSyncOptions:
             if key not in known:
                 raise UserError(f"unknown option '{key}'; known: {', '.join(known)}")
         return replace(self, **changes)
+
+    @property
+    def usual_suffix(self) -> str:
+        """Of an output that is not named: a kind of file that keeps all that the codec does."""
+        return USUAL_SUFFIX[self.codec]
 
     @property
     def face_index(self) -> int | None:
