@@ -34,7 +34,8 @@ class FaceFrame:
     """One face in one frame, and where that frame stands in the source (number, time).
 
     found: False where the face is interpolated. crop: (R, R, 3) uint8 RGB, aligned. scale: crop pixels a source pixel.
-    outside: share of the crop beyond the picture. box_crop: (S, S, 3) uint8 RGB around the box, where asked for.
+    outside: share of the crop beyond the picture. box_crop, context: (S, S, 3) uint8 RGB, what
+    SyncNet v2 sees and the head with its surroundings, where asked for.
     """
 
     index: int
@@ -47,6 +48,7 @@ class FaceFrame:
     scale: float
     outside: float
     box_crop: np.ndarray | None = None
+    context: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from data_prep.sources import Source
 from latentsync.work.files import folder_written_whole, remove_leftovers
 from latentsync.work.runner import Alive
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Raised whenever the same settings would measure something else: everything is then measured anew."""
 _RECORD = "record.json"
 

@@ -13,7 +13,7 @@ import numpy as np
 from data_prep.active_speaker import Mouths, measure_speaker
 from data_prep.align import TrackAligner, measure_alignment
 from data_prep.av_offset import measure_offset
-from data_prep.candidate import Candidate, Rejected
+from data_prep.candidate import Candidate, FaceFrame, Rejected
 from data_prep.clips import TrackCutter, frames_with_sound, write_clip
 from data_prep.face_quality import LIGHT_EVERY, look_at, measure_crop, measure_quality
 from data_prep.face_tracks import ShotTracker, TrackEnd, TrackFrame, measure_track
@@ -69,7 +69,9 @@ class SourcePass:
         with self.clock.stage("probe"):
             self._base |= probe(self._source)
         with self.clock.stage("resample"):
-            self._sound = SourceSound(self._source.path, self._folder / "sound.raw", alive)
+            self._sound = SourceSound(
+                self._source.path, self._folder / "sound.raw", alive, self._parts.measuring.audio_track
+            )
         try:
             self._frames(alive)
         finally:
@@ -118,22 +120,29 @@ class SourcePass:
                 self._face(self._shot, event)
 
     def _face(self, shot: _Shot, tracked: TrackFrame) -> None:
-        """One face in one frame: look at it, align it, and measure the candidate that it completes."""
+        """One face in one frame: look at it, align it, and measure the candidates that are complete by then."""
         if tracked.track not in shot.faces:
             measuring = self._parts.measuring
-            aligner = TrackAligner(measuring.resolution, measuring.box_size)
+            aligner = TrackAligner(measuring.resolution, measuring.box_size, self._parts.clips.context or 0)
             shot.faces[tracked.track] = (TrackCutter(shot.number, tracked.track, self._parts.clips), aligner)
         cutter, aligner = shot.faces[tracked.track]
         with self.clock.stage("crop"):
-            look = look_at(tracked.frame.image, tracked.face, cutter.seen % LIGHT_EVERY == 0)
+            look = look_at(tracked.frame.image, tracked.face, aligner.seen % LIGHT_EVERY == 0)
         shot.mouths.remember(tracked.track, tracked.frame.index, look.opening)
         with self.clock.stage("align"):
-            aligned = aligner.align(tracked, look)
-        for candidate in cutter.add(aligned):
-            self._candidate(shot, candidate)
+            ready = aligner.push(tracked, look)
+        self._cut(shot, cutter, ready)
+
+    def _cut(self, shot: _Shot, cutter: TrackCutter, frames: list[FaceFrame]) -> None:
+        for frame in frames:
+            for candidate in cutter.add(frame):
+                self._candidate(shot, candidate)
 
     def _end_track(self, shot: _Shot, track: int) -> None:
-        cutter, _ = shot.faces.pop(track)
+        cutter, aligner = shot.faces.pop(track)
+        with self.clock.stage("align"):
+            ready = aligner.end()
+        self._cut(shot, cutter, ready)
         for candidate in cutter.end():
             self._candidate(shot, candidate)
         seconds = {"faces_seconds": cutter.seen / FPS}

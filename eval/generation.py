@@ -1,22 +1,16 @@
 """Videos to evaluate, made from the clips of shards: each person with their own speech, or with another's."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from latentsync.data.sample import BadSample, ClipSample
-from latentsync.data.shards import ShardSet
+from eval.mouth_tracks import stored_track, why_unusable
 from latentsync.errors import UserError
-from latentsync.face.landmarks import GivenFaces
-from latentsync.media.audio import decode_audio
-from latentsync.media.clip_reader import ClipReader
-from latentsync.media.video_writer import VideoWriter
+from latentsync.face.landmarks import FaceFinder, GivenFaces
 from latentsync.work.files import write_whole
 from latentsync.work.progress import ProgressBar
 
@@ -39,52 +33,6 @@ def pairing(keys: Sequence[str], protocol: str, seed: int) -> dict[str, str]:
     return {keys[place]: keys[following] for place, following in zip(order, np.roll(order, -1))}
 
 
-def unpack(shards: ShardSet, folder: Path, num_clips: int | None) -> list[str]:
-    """Write the first `num_clips` clips as KEY.mp4 with sound, KEY.wav and KEY.json (truth); the keys. What is there
-    already stays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    keys = []
-    for index in range(len(shards) if num_clips is None else min(num_clips, len(shards))):
-        key = shards.key(index)
-        keys.append(key)
-        if (folder / f"{key}.mp4").is_file():
-            continue
-        try:
-            _write_clip(shards.read(index), folder)
-        except (BadSample, ValueError) as error:
-            raise UserError(
-                f"clip '{key}': {error}; look at it with: python -m data_prep.inspect verify=true"
-            ) from error
-    return keys
-
-
-def _write_clip(sample: ClipSample, folder: Path) -> None:
-    """As an upright face, not squeezed into a square as training wants it: inference aligns what it gets."""
-    reader = ClipReader(sample.video)
-    frames = reader.read(range(len(reader)))
-    height, width = upright_size(frames.shape[1])
-    truth = sample.metadata.get("truth")
-    if truth is not None:
-        if truth.get("landmarks3"):
-            stretch = np.array([width, height]) / frames.shape[1]
-            truth = {**truth, "landmarks3": (np.asarray(truth["landmarks3"]) * stretch).round(3).tolist()}
-        write_whole(folder / f"{sample.key}.json", json.dumps({"truth": truth}).encode())
-    write_whole(folder / f"{sample.key}.wav", sample.audio)
-    sound, fps = decode_audio(sample.audio), sample.metadata["fps"]
-    with VideoWriter(folder / f"{sample.key}.mp4", width, height, fps, crf=_NEARLY_LOSSLESS, audio=sound) as writer:
-        for frame in frames:
-            writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC))
-
-
-def upright_size(resolution: int) -> tuple[int, int]:
-    """(height, width) in the proportion of the canvas that crops are squeezed from, and no smaller than them.
-
-    Multiples of 16: at other sizes the H.264 encoder does not always give the same bytes for the same frames.
-    """
-    unit = 16 * math.ceil(resolution / 48)
-    return 4 * unit, 3 * unit
-
-
 def check_same(output: Path, settings: dict[str, Any]) -> None:
     """Remember how the videos below `output` are made. Raises UserError where they were made in another way."""
     path = output / "generation.json"
@@ -94,10 +42,16 @@ def check_same(output: Path, settings: dict[str, Any]) -> None:
 
 
 def generate(
-    pipeline: "LipSyncPipeline", pairs: dict[str, str], sources: Path, output: Path, options: dict[str, Any]
+    pipeline: "LipSyncPipeline",
+    pairs: dict[str, str],
+    sources: Path,
+    output: Path,
+    options: dict[str, Any],
+    tracks: Path | None = None,
 ) -> None:
     """Lip-sync every clip of `sources` to the speech that `pairs` gives it, into `output`, with the truth of that
-    speech beside it. Finished ones stay; one that fails is told and left out."""
+    speech beside it: of drawn heads what is known, of real ones, with a folder `tracks` for them, what landmarks say.
+    Finished ones stay; one that fails is told and left out."""
     output.mkdir(parents=True, exist_ok=True)
     found = pipeline.face_finder
     todo = [(clip, speech) for clip, speech in pairs.items() if not (output / f"{clip}.mp4").is_file()]
@@ -113,7 +67,12 @@ def generate(
             pipeline.face_finder = found if landmarks is None else GivenFaces(list(np.asarray(landmarks)))
             if truth or spoken:
                 content = {"truth": {"landmarks3": landmarks} if landmarks else {}, "driving_truth": spoken}
+                content |= {"source_truth": {"opening": truth["opening"]} if "opening" in truth else {}}
                 write_whole(output / f"{clip}.json", json.dumps(content).encode())
+            elif tracks is not None:
+                known = {"driving_track": sources / f"{speech}.mp4", "source_track": sources / f"{clip}.mp4"}
+                measured = {name: _track(video, found, tracks) for name, video in known.items()}
+                write_whole(output / f"{clip}.json", json.dumps(measured).encode())
             try:
                 pipeline(
                     sources / f"{clip}.mp4", sources / f"{speech}.wav", output / f"{clip}.mp4",
@@ -122,6 +81,15 @@ def generate(
             except UserError as error:
                 print(f"clip '{clip}' is not generated: {error}", file=sys.stderr, flush=True)
     pipeline.face_finder = found
+
+
+def _track(video: Path, finder: FaceFinder, folder: Path) -> dict[str, Any] | None:
+    """The mouth of a video for JSON; None, and told, where it cannot be measured."""
+    track = stored_track(video, finder, folder)
+    if reason := why_unusable(track):
+        print(f"clip '{video.stem}' has no track of the mouth: {reason}", file=sys.stderr, flush=True)
+        return None
+    return track.plain()
 
 
 def _truth(path: Path) -> dict[str, Any]:
