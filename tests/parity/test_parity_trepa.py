@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from golden_folder import Golden, assert_close, fill, under_either_reading
+from loss_inputs import pixels
 
 from latentsync.weights.videomae import VideoMAEAdapter
 
@@ -21,6 +22,6 @@ def test_loss_and_features_are_the_published_ones(golden: Golden) -> None:
     fake = 1.2 * golden.tensor("trepa.fake", *shape).transpose(1, 2)  # (B, F, 3, H, W)
     real = golden.tensor("trepa.real", *shape).transpose(1, 2)
     with torch.inference_mode():
-        features, loss = encoder(real / 2 + 0.5), TrepaLoss(encoder)(fake, real)
+        features, loss = encoder(real / 2 + 0.5), TrepaLoss(encoder)(pixels(fake, real))
     assert_close(features, arrays["features_real"], relative=1e-3, what="features_real")
     assert_close(loss, arrays["loss"], relative=1e-3, what="loss")
