@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from configs.compose import command
 from latentsync.errors import UserError
-from latentsync.inference.options import LipSyncOptions
+from latentsync.inference.options import USUAL_SUFFIX, LipSyncOptions
 from latentsync.work.stopping import stopped_with
 
 if TYPE_CHECKING:
@@ -67,8 +67,11 @@ def run_batch(config: DictConfig) -> None:
         )
     if config.output_dir is None:
         raise UserError("output_dir is missing; give output_dir=DIR")
-    jobs = read_manifest(config.manifest) if config.inputs is None else folder_jobs(config.inputs, config.audios)
     folder, options = Path(config.output_dir), choose_options(config)
+    if config.inputs is None:
+        jobs = read_manifest(config.manifest, options.usual_suffix)
+    else:
+        jobs = folder_jobs(config.inputs, config.audios, options.usual_suffix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,18 +117,20 @@ def choose_files(config: DictConfig) -> Files:
         if not SAMPLE.is_dir():
             raise UserError(f"the sample '{SAMPLE}' is missing; give input=FILE audio=FILE")
         faces = str(SAMPLE / "talk.json") if config.faces == "mediapipe" else config.faces
-        return Files(SAMPLE / "talk.mp4", SAMPLE / "speech.wav", output or default_output("sample"), faces)
+        return Files(
+            SAMPLE / "talk.mp4", SAMPLE / "speech.wav", output or default_output("sample", config.codec), faces
+        )
     if config.input is None:
         raise UserError("input is missing; give input=FILE (a video or a picture)")
     source = Path(config.input)
     audio = None if config.audio is None else Path(config.audio)
-    return Files(source, audio, output or default_output(source.stem), config.faces)
+    return Files(source, audio, output or default_output(source.stem, config.codec), config.faces)
 
 
-def default_output(name: str) -> Path:
-    """outputs/<name>.mp4, in a folder that is made for it."""
+def default_output(name: str, codec: str) -> Path:
+    """outputs/<name>.mp4, or as the codec wants it, in a folder that is made for it."""
     OUTPUTS.mkdir(exist_ok=True)
-    return OUTPUTS / f"{name}.mp4"
+    return OUTPUTS / f"{name}{USUAL_SUFFIX.get(codec, '.mp4')}"
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ class Predictor(BasePredictor):
         self,
         input: Path = Input(description="A video (.mp4 .mov .mkv .webm .avi) or a picture (.jpg .png .bmp .webp)"),
         audio: Path = Input(description="Any file with sound"),
-        guidance_scale: float = Input(description="Above 1 follows the sound harder", default=1.0, ge=0.0, le=10.0),
+        guidance_scale: float | None = Input(
+            description="Above 1 follows the sound harder; none: what the weights were made for",
+            default=None,
+            ge=0.0,
+            le=10.0,
+        ),
         num_inference_steps: int = Input(description="Denoising steps", default=20, ge=1, le=100),
         seed: int = Input(description="0: draw one", default=0, ge=0),
     ) -> Path:

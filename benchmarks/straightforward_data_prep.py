@@ -14,16 +14,16 @@ import numpy as np
 
 from data_prep.align import TrackAligner
 from data_prep.av_offset import SyncScorer, measure_offset
-from data_prep.candidate import Candidate, FaceFrame, FaceLook, SteadyFrame
+from data_prep.candidate import Candidate, FaceFrame, FaceLook
 from data_prep.clips import ClipSettings
-from data_prep.crop_selection import LIGHT_EVERY, look_at
+from data_prep.face_quality import LIGHT_EVERY, detail, look_at
 from data_prep.face_tracks import FaceFinders, ShotTracker, TrackFrame
-from data_prep.quality import detail
-from data_prep.resample import SourceSound, steady_frames
+from data_prep.resample import SourceSound
 from data_prep.shots import ShotSplitter
 from data_prep.sources import find_sources
 from latentsync.face import Face
 from latentsync.media import VideoWriter
+from latentsync.media.frames import SteadyFrame, read_frames_at
 from latentsync.media.probe import probe_video
 from latentsync.media.rates import FPS, SAMPLE_RATE
 
@@ -69,13 +69,13 @@ class Straightforward:
 
     def resample(self, path: Path, out: Path) -> None:
         sound = sound_of(path, self.folder)
-        frames = (frame.image for frame in steady_frames(path))
+        frames = (frame.image for frame in read_frames_at(path))
         write(out / f"{path.stem}{path.suffix[1:]}.mp4", frames, sound.between(0, sound.num_frames))
 
     def shots(self, path: Path, out: Path) -> None:
         splitter = ShotSplitter()
         found: dict[int, list[int]] = {}
-        for frame in steady_frames(path):
+        for frame in read_frames_at(path):
             for shot in splitter.push(frame):
                 found.setdefault(shot.shot, []).append(shot.frame.index)
         for shot in splitter.flush():
@@ -97,20 +97,20 @@ class Straightforward:
 
     def sync(self, path: Path, out: Path) -> None:
         sound = sound_of(path, self.folder)
-        frames = [whole_frame(frame) for frame in steady_frames(path)]
+        frames = [whole_frame(frame) for frame in read_frames_at(path)]
         row = measure_offset(Candidate(0, 0, frames), sound, self.scorer)
         moved = sound.between(-int(row["offset_frames"]), len(frames) - int(row["offset_frames"]))
         write(out / path.name, (frame.crop for frame in frames), moved)
 
     def quality(self, path: Path, out: Path) -> None:
-        frames = [frame.image for frame in steady_frames(path)]
+        frames = [frame.image for frame in read_frames_at(path)]
         for crop in (frames[0], frames[len(frames) // 2], frames[-1]):
             detail(crop)
         (out / path.name).write_bytes(path.read_bytes())
 
     def _cut(self, path: Path, ranges: list[tuple[int, int]], out: Path) -> None:
         """A file for each (first, stop) of ascending ranges, in one decode that ends with the last of them."""
-        sound, frames = sound_of(path, self.folder), steady_frames(path)
+        sound, frames = sound_of(path, self.folder), read_frames_at(path)
         at = 0
         for first, stop in ranges:
             pictures = (frame.image for frame in islice(frames, first - at, stop - at))
@@ -123,7 +123,7 @@ def faces_of(path: Path, finders: FaceFinders, resolution: int) -> dict[int, lis
     tracks: dict[int, list[FaceFrame]] = {}
     tracker = ShotTracker(finders.open(path))
     aligners: dict[int, TrackAligner] = {}
-    for frame in steady_frames(path):
+    for frame in read_frames_at(path):
         for event in tracker.push(frame):
             if isinstance(event, TrackFrame):
                 own = tracks.setdefault(event.track, [])

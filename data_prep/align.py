@@ -1,5 +1,7 @@
 """Stage align: the face cut out of each frame of a track, upright and of one size, as training wants it."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -7,23 +9,41 @@ from data_prep.candidate import FaceFrame, FaceLook
 from data_prep.face_tracks import TrackFrame
 from data_prep.manifest import Row
 from latentsync.face.alignment import FaceAligner, canvas_size
-from latentsync.face.landmarks import Face
-
-# The crop that SyncNet v2 was made for (Chung and Zisserman's run_pipeline): a square around the box's centre, its
-# half side half the box's longer side, a share of that more on the left and right, and twice the share below.
-_BOX_MARGIN = 0.4
-_BOX_BORDER = 110
+from latentsync.face.head_box import SteadyBoxes, head_box, square_crop, surroundings, syncnet_crop
 
 
 class TrackAligner:
-    """Aligns the faces of one track. resolution: R of the crops; box_size: S of the crops around the face's box that a
-    sync scorer wants beside them, 0 = none."""
+    """Aligns the faces of one track. resolution: R of the crops; box_size: S of the crops around the head that a sync
+    scorer wants beside them; context: S of those with the head's surroundings; 0 = none. Those make it late: their
+    boxes are medians over frames, see `head_box`."""
 
-    def __init__(self, resolution: int, box_size: int = 0) -> None:
+    def __init__(self, resolution: int, box_size: int = 0, context: int = 0) -> None:
+        self.seen = 0
         self._aligner, self._resolution, self._box_size = FaceAligner(resolution), resolution, box_size
+        self._context = context
+        self._boxes: SteadyBoxes[tuple[FaceFrame, np.ndarray]] = SteadyBoxes()
 
-    def align(self, tracked: TrackFrame, look: FaceLook) -> FaceFrame:
-        """One frame. Raises ValueError for landmarks that coincide."""
+    def push(self, tracked: TrackFrame, look: FaceLook) -> list[FaceFrame]:
+        """Take the next frame; give those that are ready. Raises ValueError for landmarks that coincide."""
+        self.seen += 1
+        aligned = self._align(tracked, look)
+        if not self._box_size and not self._context:
+            return [aligned]
+        return self._ready(self._boxes.push((aligned, tracked.frame.image), head_box(tracked.face)))
+
+    def end(self) -> list[FaceFrame]:
+        """The frames that are left at the end of the track."""
+        return self._ready(self._boxes.end())
+
+    def _ready(self, decided: list[tuple[tuple[FaceFrame, np.ndarray], np.ndarray]]) -> list[FaceFrame]:
+        ready = []
+        for (frame, image), box in decided:
+            seen = syncnet_crop(image, box, self._box_size) if self._box_size else None
+            context = square_crop(image, *surroundings(box), self._context) if self._context else None
+            ready.append(replace(frame, box_crop=seen, context=context))
+        return ready
+
+    def _align(self, tracked: TrackFrame, look: FaceLook) -> FaceFrame:
         frame, face = tracked.frame, tracked.face
         aligned = self._aligner.align(frame.image, face.landmarks3)
         scale = float(np.sqrt(abs(np.linalg.det(aligned.matrix[:, :2].astype(np.float64)))))
@@ -37,7 +57,6 @@ class TrackAligner:
             crop=aligned.crop,
             scale=scale,
             outside=_outside(aligned.matrix, self._resolution, frame.image.shape[1], frame.image.shape[0]),
-            box_crop=box_crop(frame.image, face, self._box_size) if self._box_size else None,
         )
 
 
@@ -47,24 +66,6 @@ def measure_alignment(frames: list[FaceFrame]) -> Row:
         "align_scale": round(float(np.median([frame.scale for frame in frames])), 3),
         "align_outside": round(max(frame.outside for frame in frames), 4),
     }
-
-
-def box_crop(image: np.ndarray, face: Face, size: int) -> np.ndarray:
-    """(size, size, 3) uint8 RGB around the face's box; what lies outside the picture is grey."""
-    half = max(face.width, face.height) / 2
-    side = 2 * half * (1 + _BOX_MARGIN)
-    left = (face.box[0] + face.box[2]) / 2 - half * (1 + _BOX_MARGIN)
-    top = (face.box[1] + face.box[3]) / 2 - half
-    scale = size / side
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    border = (_BOX_BORDER, _BOX_BORDER, _BOX_BORDER)
-    # Through a picture of the crop's own size, reduced by areas: sampling points alone would flicker.
-    if scale < 1:
-        whole = cv2.warpAffine(
-            image, np.array([[1.0, 0, -left], [0, 1.0, -top]]), (round(side), round(side)), borderValue=border
-        )
-        return cv2.resize(whole, (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.warpAffine(image, matrix, (size, size), borderValue=border)
 
 
 def _outside(matrix: np.ndarray, resolution: int, width: int, height: int) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 from data_prep.clips import read_clip
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, COLUMNS, FAILED, MANIFEST_NAME, THUMBNAILS, Limits, Row, write_manifest
+from data_prep.preparation import Store
 from data_prep.sources import Source
-from data_prep.store import Store
 from latentsync.data.shard_writer import INDEX_NAME, ShardWriter
 from latentsync.errors import UserError
 from latentsync.work.files import folder_written_whole, remove_leftovers, write_whole

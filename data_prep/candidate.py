@@ -1,4 +1,4 @@
-"""What the stages hand to each other: a frame at 25 a second, a face in it, and a run of those, the clip candidate."""
+"""What the stages hand to each other: a face in a frame at 25 a second, and a run of those, the clip candidate."""
 
 from dataclasses import dataclass
 
@@ -16,22 +16,11 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
-class SteadyFrame:
-    """index: number at 25 a second; image: (H, W, 3) uint8 RGB, upright; number, time: of the source's own frame that
-    is shown, from 0 and in seconds."""
-
-    index: int
-    image: np.ndarray
-    number: int
-    time: float
-
-
-@dataclass(frozen=True)
 class FaceLook:
     """What is kept of a face in one picture; of the picture itself nothing.
 
     picture: (width, height). opening: of the mouth, in face heights, None without a mesh. pose: yaw, pitch, roll in
-    degrees. light: (sharpness, brightness, clipped, blockiness), see `crop_selection`, None in frames not looked at.
+    degrees. light: (sharpness, brightness, clipped, blockiness), see `face_quality`, None in frames not looked at.
     """
 
     picture: tuple[int, int]
@@ -45,7 +34,8 @@ class FaceFrame:
     """One face in one frame, and where that frame stands in the source (number, time).
 
     found: False where the face is interpolated. crop: (R, R, 3) uint8 RGB, aligned. scale: crop pixels a source pixel.
-    outside: share of the crop beyond the picture. box_crop: (S, S, 3) uint8 RGB around the box, where asked for.
+    outside: share of the crop beyond the picture. box_crop, context: (S, S, 3) uint8 RGB, what
+    SyncNet v2 sees and the head with its surroundings, where asked for.
     """
 
     index: int
@@ -58,6 +48,7 @@ class FaceFrame:
     scale: float
     outside: float
     box_crop: np.ndarray | None = None
+    context: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.candidate import FaceFrame, Rejected, SteadyFrame
+from data_prep.candidate import FaceFrame, Rejected
 from data_prep.manifest import Row
 from latentsync.errors import UserError
 from latentsync.face.face_file import FacesFromFile
 from latentsync.face.landmarks import Face, FaceFinder, MediaPipeFaceFinder
+from latentsync.media.frames import SteadyFrame
 from latentsync.media.rates import FPS
 from latentsync.weights.registry import known, place
 

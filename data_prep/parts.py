@@ -1,13 +1,16 @@
-"""What measurements depend on, and the networks and stages that are built from it once in each process."""
+"""What measurements depend on, the stages that are built from it once in each process, and the time they take."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from data_prep.av_offset import ScorerMaker
 from data_prep.clips import ClipSettings
+from data_prep.face_quality import HyperIqa
 from data_prep.face_tracks import FaceFinders, ShotTracker
-from data_prep.quality import HyperIqa
+from data_prep.manifest import STAGES
 from data_prep.shots import ShotSplitter
 from data_prep.sources import Source
 from latentsync.errors import UserError
@@ -57,3 +60,19 @@ class Parts:
     def tracker(self, source: Source) -> ShotTracker:
         """For the faces of one video. Raises Rejected where its landmarks should lie beside it and do not."""
         return ShotTracker(self._finders.open(source.path), **self.measuring.tracks)
+
+
+class StageClock:
+    """Seconds spent in each stage, summed up."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts what runs inside for this stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start

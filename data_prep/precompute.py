@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ def precompute(
     mel: bool = True,
     clips_per_shard: int = 64,
     device: str = "cpu",
+    precision: Literal["32", "bf16"] = "32",
     resume: bool = False,
 ) -> dict[str, int]:
     """Write the clips of `input` into the folder `output` with what is asked for; returns how many clips went where.
@@ -43,6 +45,8 @@ def precompute(
     """
     if audio_encoder is None and autoencoder is None and not mel:
         raise UserError("nothing to precompute: give audio_encoder=FOLDER, autoencoder=FOLDER or mel=true")
+    if precision not in ("32", "bf16"):
+        raise UserError(f"precision={precision}: give 32 or bf16")
     shards = ShardSet(input)
     encoder = None if audio_encoder is None else load_audio_encoder(audio_encoder).to(device).eval()
     vae = None if autoencoder is None else load_autoencoder(autoencoder).float().to(device).eval()
@@ -58,7 +62,8 @@ def precompute(
                 sample = shards.read(index)
                 add_audio(sample, encoder, mel)
                 if vae is not None:
-                    sample.latents = clip_moments(sample, vae)
+                    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
+                        sample.latents = clip_moments(sample, vae)
                 sample.metadata |= origins
             except BadSample as error:
                 counts[str(error)] = counts.get(str(error), 0) + 1
@@ -94,7 +99,7 @@ def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: in
         images = reader.read(list(range(start, min(start + frames_per_batch, num_frames))))
         frames = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         both = torch.stack([frames, conditioning.masked(frames)], dim=1)  # (F, 2, 3, H, W)
-        parts.append(conditioning.moments(both).cpu().numpy())  # (F, 2, 2C, h, w)
+        parts.append(conditioning.moments(both).float().cpu().numpy())  # (F, 2, 2C, h, w)
     return np.concatenate(parts)
 
 

@@ -23,10 +23,9 @@ from data_prep.av_offset import ScorerMaker
 from data_prep.limits import parse_limits
 from data_prep.manifest import ACCEPTED, FAILED, MANIFEST_NAME, REJECTED, THUMBNAILS, Limits, Row
 from data_prep.parts import Measuring
-from data_prep.preparation import Preparation
+from data_prep.preparation import Preparation, Store
 from data_prep.report import REPORT_NAME, write_report
 from data_prep.sources import Source, find_sources
-from data_prep.store import Store
 from latentsync.errors import UserError
 from latentsync.work.runner import Runner, run_all
 from latentsync.work.stopping import stopped_with

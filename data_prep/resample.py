@@ -1,40 +1,17 @@
-"""Stage resample: pictures at 25 a second and sound at 16 kHz mono, both by their time stamps, neither encoded."""
+"""Stage resample: sound at 16 kHz mono beside pictures at 25 a second, and how well the source fills those."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.candidate import FaceFrame, Rejected, SteadyFrame
+from data_prep.candidate import FaceFrame, Rejected
 from data_prep.manifest import Row
 from latentsync.errors import UserError
 from latentsync.media.audio import decoded_chunks
-from latentsync.media.frames import TimedFrame, read_frames
-from latentsync.media.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from latentsync.media.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 from latentsync.work.runner import Alive
 
 STAGE = "resample"
-_TOLERANCE = 1.5e-3  # containers round time stamps, Matroska to 1 ms
-
-
-def steady_frames(path: Path) -> Iterator[SteadyFrame]:
-    """For each k / 25 s the newest frame that is due, as `latentsync.media.read_frames_at`, with the source's numbers.
-
-    One frame is in memory at a time. Raises UserError, when iterated, where the video cannot be decoded.
-    """
-    shown: TimedFrame | None = None
-    index, number, lasts = 0, -1, 1 / FPS
-    for frame in read_frames(path):
-        if shown is not None:
-            while index / FPS < frame.time - _TOLERANCE:
-                yield SteadyFrame(index, shown.image, number, shown.time)
-                index += 1
-            lasts = frame.time - shown.time or lasts
-        shown, number = frame, number + 1
-    # The last picture stands as long as the one before it.
-    while shown is not None and index / FPS < shown.time + lasts - _TOLERANCE:
-        yield SteadyFrame(index, shown.image, number, shown.time)
-        index += 1
 
 
 class SourceSound:

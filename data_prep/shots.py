@@ -9,8 +9,8 @@ import numpy as np
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
-from data_prep.candidate import SteadyFrame
 from latentsync.errors import UserError
+from latentsync.media.frames import SteadyFrame
 from latentsync.media.rates import FPS
 
 _DETECTOR_WIDTH = 256  # pixels; PySceneDetect's own downscaling aims at the same

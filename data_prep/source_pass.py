@@ -13,20 +13,18 @@ import numpy as np
 from data_prep.active_speaker import Mouths, measure_speaker
 from data_prep.align import TrackAligner, measure_alignment
 from data_prep.av_offset import measure_offset
-from data_prep.candidate import Candidate, Rejected, SteadyFrame
+from data_prep.candidate import Candidate, FaceFrame, Rejected
 from data_prep.clips import TrackCutter, frames_with_sound, write_clip
-from data_prep.crop_selection import LIGHT_EVERY, look_at, measure_crop
+from data_prep.face_quality import LIGHT_EVERY, look_at, measure_crop, measure_quality
 from data_prep.face_tracks import ShotTracker, TrackEnd, TrackFrame, measure_track
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, REJECTED, THUMBNAILS, Limits, Row
-from data_prep.parts import Parts
-from data_prep.probe import probe
-from data_prep.quality import measure_quality
-from data_prep.resample import SourceSound, measure_resampling, steady_frames
+from data_prep.parts import Parts, StageClock
+from data_prep.resample import SourceSound, measure_resampling
 from data_prep.shots import ShotFrame
-from data_prep.sources import Source
-from data_prep.stage_clock import StageClock
+from data_prep.sources import Source, probe
 from latentsync.errors import UserError
+from latentsync.media.frames import SteadyFrame, read_frames_at
 from latentsync.media.rates import FPS
 from latentsync.work.files import write_whole
 from latentsync.work.runner import Alive
@@ -84,7 +82,7 @@ class SourcePass:
 
     def _frames(self, alive: Alive) -> None:
         splitter, tracker = self._parts.splitter(), self._parts.tracker(self._source)
-        frames = steady_frames(self._source.path)
+        frames = read_frames_at(self._source.path)
         broken: UserError | None = None
         while True:
             try:
@@ -120,22 +118,29 @@ class SourcePass:
                 self._face(self._shot, event)
 
     def _face(self, shot: _Shot, tracked: TrackFrame) -> None:
-        """One face in one frame: look at it, align it, and measure the candidate that it completes."""
+        """One face in one frame: look at it, align it, and measure the candidates that are complete by then."""
         if tracked.track not in shot.faces:
             measuring = self._parts.measuring
-            aligner = TrackAligner(measuring.resolution, measuring.box_size)
+            aligner = TrackAligner(measuring.resolution, measuring.box_size, self._parts.clips.context or 0)
             shot.faces[tracked.track] = (TrackCutter(shot.number, tracked.track, self._parts.clips), aligner)
         cutter, aligner = shot.faces[tracked.track]
         with self.clock.stage("crop"):
-            look = look_at(tracked.frame.image, tracked.face, cutter.seen % LIGHT_EVERY == 0)
+            look = look_at(tracked.frame.image, tracked.face, aligner.seen % LIGHT_EVERY == 0)
         shot.mouths.remember(tracked.track, tracked.frame.index, look.opening)
         with self.clock.stage("align"):
-            aligned = aligner.align(tracked, look)
-        for candidate in cutter.add(aligned):
-            self._candidate(shot, candidate)
+            ready = aligner.push(tracked, look)
+        self._cut(shot, cutter, ready)
+
+    def _cut(self, shot: _Shot, cutter: TrackCutter, frames: list[FaceFrame]) -> None:
+        for frame in frames:
+            for candidate in cutter.add(frame):
+                self._candidate(shot, candidate)
 
     def _end_track(self, shot: _Shot, track: int) -> None:
-        cutter, _ = shot.faces.pop(track)
+        cutter, aligner = shot.faces.pop(track)
+        with self.clock.stage("align"):
+            ready = aligner.end()
+        self._cut(shot, cutter, ready)
         for candidate in cutter.end():
             self._candidate(shot, candidate)
         seconds = {"faces_seconds": cutter.seen / FPS}

@@ -1,12 +1,14 @@
-"""The videos of an input folder, each with a name of its own that does not depend on where the folder lies."""
+"""The videos of an input folder, each under a name that does not depend on where the folder lies; and stage probe."""
 
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.candidate import Rejected
+from data_prep.manifest import Row
 from latentsync.errors import UserError
-from latentsync.media.probe import VIDEO_SUFFIXES
+from latentsync.media.probe import VIDEO_SUFFIXES, probe_video
 from latentsync.work.records import fingerprint
 
 
@@ -49,3 +51,28 @@ def find_sources(folder: str | Path) -> list[Source]:
     if not shown:
         raise UserError(f"input '{folder}': holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); give another folder")
     return [Source(name, folder / name) for name in shown]
+
+
+def probe(source: Source) -> Row:
+    """Is this a video with pictures and sound, and what does its container say of it? The probe_… measurements.
+
+    Raises Rejected for what cannot be read, and for a video without sound.
+    """
+    try:
+        if source.path.stat().st_size == 0:
+            raise Rejected("probe", "empty file")
+        info = probe_video(source.path)
+    except OSError as error:
+        raise Rejected("probe", "cannot be read", str(error.strerror)) from error
+    except UserError as error:
+        raise Rejected("probe", "cannot be read", str(error)) from error
+    row: Row = {
+        "probe_seconds": round(info.duration, 3),
+        "probe_width": info.width,
+        "probe_height": info.height,
+        "probe_fps": round(float(info.fps), 3),
+        "probe_rotation": info.rotation,
+    }
+    if not info.has_audio:
+        raise Rejected("probe", "no sound")
+    return row

@@ -10,7 +10,8 @@ from eval.scoring import features_files
 from eval.sets import set_summaries
 from latentsync.errors import UserError
 
-_FREE = ("weights", "shards", "videos", "reference", "clips", "pairing")  # what is compared, and where it lies
+# What is compared, and where it lies.
+_FREE = ("weights", "autoencoder", "audio_encoder", "shards", "videos", "reference", "clips", "pairing")
 _GENERATION, _METRICS, _VERSIONS = "generation", "metrics", "versions"
 
 

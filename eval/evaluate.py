@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from configs.compose import command
-from eval.generation import check_same, generate, pairing, unpack
+from eval.generation import check_same, generate, pairing
 from eval.matching import NothingPaired, checked, clip_mark, match
 from eval.metrics.metric import Definition, Metric
 from eval.metrics.registry import check_names, make_metric
@@ -25,6 +25,7 @@ from eval.report import write_report
 from eval.results import Results, VideoResult, summarise
 from eval.scoring import Settings, Task, features_files, score_all
 from eval.sets import set_summaries
+from eval.unpacking import ALIGNED, NEEDS_SURROUNDINGS, WHY_NOT, clips_of, pictures_of, unpack
 from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 from latentsync.work.files import write_whole
@@ -44,14 +45,16 @@ def evaluate(
     protocol: Mapping[str, Any],
     speech: Mapping[str, str] | None = None,
     other_sound: str = "stop",
+    left_out: Mapping[str, str] | None = None,
 ) -> Results:
     """Score the videos below `videos` against those of the same name below `reference`, and these by themselves.
 
     label: the model's name in tables; protocol: what else the figures depend on; its "protocol" is "reconstruction"
     where the references are what should have come out, "cross" where they only show the same people; speech: name ->
-    whose speech it got, where known; other_sound: see `checked`. Raises UserError, `NothingPaired` among them.
+    whose speech it got, where known; other_sound: see `checked`; left_out: group of metrics -> why it is not computed.
+    Raises UserError, `NothingPaired` among them.
     """
-    usable, not_computed = available(settings)
+    usable, not_computed = available(settings, left_out or {})
     definitions = {d.name: d for metric in usable.values() for d in metric.definitions}
     settings = Settings({name: settings.metrics[name] for name in usable}, settings.resolution, settings.finder)
     tasks, truths, unmatched = match(videos, reference)
@@ -80,11 +83,13 @@ def evaluate(
     return results
 
 
-def available(settings: Settings) -> tuple[dict[str, Metric], dict[str, str]]:
-    """(metrics that can be computed, group -> why not). Raises UserError where none can."""
+def available(settings: Settings, left_out: Mapping[str, str]) -> tuple[dict[str, Metric], dict[str, str]]:
+    """(metrics that can be computed, group -> why not), without those left out. Raises UserError where none can."""
     usable: dict[str, Metric] = {}
-    not_computed: dict[str, str] = {}
+    not_computed = {name: reason for name, reason in left_out.items() if name in settings.metrics}
     for name, options in settings.metrics.items():
+        if name in not_computed:
+            continue
         try:
             usable[name] = make_metric(name, options)
         except UserError as error:
@@ -148,18 +153,22 @@ def _generated(config: DictConfig, output: Path) -> tuple[Path, Path, dict[str, 
     pipeline = LipSyncPipeline.from_pretrained(
         config.weights, config.device, config.precision, resolution=config.weights_resolution, **parts
     )
-    keys = unpack(shards, output / "sources", config.num_clips)
-    pairs = pairing(keys, config.protocol, config.seed)
+    clips = clips_of(shards, config.num_clips)
+    sources = None if config.sources is None else Path(config.sources)
+    pictures = pictures_of(clips, sources)
+    pairs = pairing([clip.key for clip in clips], config.protocol, config.seed)
     write_whole(output / "pairing.json", (json.dumps(pairs, indent=1) + "\n").encode())
     options = {name: config[name] for name in ("guidance_scale", "num_inference_steps", "scheduler", "seed")}
     told = {
         "weights": str(config.weights),
         **{part: given for part, given in parts.items() if given},
         "shards": str(config.shards),
-        "clips": len(keys),
+        "clips": len(clips),
+        "pictures": pictures,
+        "generation": {**options, "precision": str(config.precision)},
     }
-    told["generation"] = {**options, "precision": str(config.precision)}
     check_same(output, {**told, "protocol": config.protocol})
+    unpack(shards, clips, pictures, sources, output / "sources")
     generate(pipeline, pairs, output / "sources", output / "generated", options)
     return output / "generated", output / "sources", told | {"frames a second": "of the source; scored at 25"}, pairs
 
@@ -171,6 +180,8 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"other_sound={config.other_sound}: choose stop or cross")
     if (config.videos is None) == (config.shards is None):
         raise UserError("give either videos=DIR (and reference=DIR), or weights=… shards=…")
+    if config.sources is not None and (config.shards is None or not Path(config.sources).is_dir()):
+        raise UserError(f"sources={config.sources}: give the folder of videos that shards=… were prepared from")
     if config.seed == 0:
         raise UserError("seed=0 would draw one for each clip; give 1 or more")
     if not isinstance(config.resolution, int) or config.resolution < 32 or config.resolution % 8:
@@ -202,8 +213,11 @@ def run(config: DictConfig) -> None:
         protocol |= {"videos": str(videos), "reference": str(reference)}
     label = config.label or (str(config.weights) if config.videos is None else videos.name)
     runner = instantiate(config.runner)
+    tight = dict.fromkeys(NEEDS_SURROUNDINGS, WHY_NOT) if protocol.get("pictures") == ALIGNED else {}
     try:
-        results = evaluate(label, videos, reference, output, settings, runner, protocol, speech, config.other_sound)
+        results = evaluate(
+            label, videos, reference, output, settings, runner, protocol, speech, config.other_sound, tight
+        )
     except NothingPaired as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

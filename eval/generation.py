@@ -1,22 +1,15 @@
 """Videos to evaluate, made from the clips of shards: each person with their own speech, or with another's."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from latentsync.data.sample import BadSample, ClipSample
-from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
-from latentsync.media.audio import decode_audio
-from latentsync.media.clip_reader import ClipReader
-from latentsync.media.video_writer import VideoWriter
 from latentsync.work.files import write_whole
 from latentsync.work.progress import ProgressBar
 
@@ -37,52 +30,6 @@ def pairing(keys: Sequence[str], protocol: str, seed: int) -> dict[str, str]:
     order = np.random.default_rng(seed).permutation(len(keys))
     # The next one on a random circle: nobody gets their own.
     return {keys[place]: keys[following] for place, following in zip(order, np.roll(order, -1))}
-
-
-def unpack(shards: ShardSet, folder: Path, num_clips: int | None) -> list[str]:
-    """Write the first `num_clips` clips as KEY.mp4 with sound, KEY.wav and KEY.json (truth); the keys. What is there
-    already stays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    keys = []
-    for index in range(len(shards) if num_clips is None else min(num_clips, len(shards))):
-        key = shards.key(index)
-        keys.append(key)
-        if (folder / f"{key}.mp4").is_file():
-            continue
-        try:
-            _write_clip(shards.read(index), folder)
-        except (BadSample, ValueError) as error:
-            raise UserError(
-                f"clip '{key}': {error}; look at it with: python -m data_prep.inspect verify=true"
-            ) from error
-    return keys
-
-
-def _write_clip(sample: ClipSample, folder: Path) -> None:
-    """As an upright face, not squeezed into a square as training wants it: inference aligns what it gets."""
-    reader = ClipReader(sample.video)
-    frames = reader.read(range(len(reader)))
-    height, width = upright_size(frames.shape[1])
-    truth = sample.metadata.get("truth")
-    if truth is not None:
-        if truth.get("landmarks3"):
-            stretch = np.array([width, height]) / frames.shape[1]
-            truth = {**truth, "landmarks3": (np.asarray(truth["landmarks3"]) * stretch).round(3).tolist()}
-        write_whole(folder / f"{sample.key}.json", json.dumps({"truth": truth}).encode())
-    write_whole(folder / f"{sample.key}.wav", sample.audio)
-    sound, fps = decode_audio(sample.audio), sample.metadata["fps"]
-    with VideoWriter(folder / f"{sample.key}.mp4", width, height, fps, crf=_NEARLY_LOSSLESS, audio=sound) as writer:
-        for frame in frames:
-            writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC))
-
-
-def upright_size(resolution: int) -> tuple[int, int]:
-    """(height, width) in the proportion of the canvas that crops are squeezed from, and no smaller than them.
-
-    Multiples of 16: at other sizes the H.264 encoder does not always give the same bytes for the same frames.
-    """
-    unit = 16 * math.ceil(resolution / 48)
-    return 4 * unit, 3 * unit
 
 
 def check_same(output: Path, settings: dict[str, Any]) -> None:

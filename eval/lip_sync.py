@@ -20,7 +20,7 @@ from eval.lip_sync_report import Row, Settings, table, write_results
 from eval.mouth_scores import align_frames, outside_blend, outside_mouth, psnr, score_mouth
 from latentsync.errors import UserError
 from latentsync.face.landmarks import GivenFaces
-from latentsync.inference import request
+from latentsync.inference.options import LipSyncOptions
 from latentsync.media.audio import encode_wav
 from latentsync.media.frames import read_frames
 from latentsync.media.rates import FPS
@@ -133,7 +133,9 @@ def check_settings(settings: Settings) -> None:
         raise UserError(f"seconds={settings.seconds}: give 0.4 to 60")
     if settings.seed == 0:
         raise UserError("seed=0 would draw one for each clip; give 1 or more")
-    request.check_settings(settings.guidance_scale, settings.num_inference_steps, settings.seed)
+    LipSyncOptions(
+        guidance_scale=settings.guidance_scale, num_inference_steps=settings.num_inference_steps, seed=settings.seed
+    )
 
 
 def _encoded_once(video: Path, folder: Path) -> list[np.ndarray]:

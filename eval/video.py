@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.resample import steady_frames
 from eval.metrics.metric import FramePair, Heard, Measurement, Metric, NotComputed
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, crop_with
 from latentsync.face.face_file import MEDIAPIPE, FacesFromFile, open_face_finder
 from latentsync.face.landmarks import Face, FaceFinder, select_largest
 from latentsync.media.audio import load_audio
+from latentsync.media.frames import read_frames_at
 from latentsync.media.probe import probe_video
 from latentsync.media.rates import FPS
 from latentsync.work.runner import Alive
@@ -101,8 +101,8 @@ class VideoScorer:
         finder = self._faces.open(video)
         other = None if reference is None else self._reference_faces.open(reference)
         aligner = FaceAligner(self._resolution)
-        known = iter(()) if reference is None else steady_frames(reference)
-        for frame, true in zip_longest(steady_frames(video), known):
+        known = iter(()) if reference is None else read_frames_at(reference)
+        for frame, true in zip_longest(read_frames_at(video), known):
             if frame is None or (reference is not None and true is None):
                 return
             face = select_largest(finder.find(frame.image, frame.index / FPS))

@@ -10,13 +10,13 @@ from latentsync.errors import UserError
 # Group -> class; a group gives one number or several.
 METRICS = {
     "similarity": "eval.metrics.similarity.Similarity",
-    "lpips": "eval.metrics.lpips_distance.LpipsDistance",
+    "lpips": "eval.metrics.similarity.LpipsDistance",
     "lmd": "eval.metrics.mouth_landmarks.MouthLandmarks",
     "csim": "eval.metrics.identity.IdentitySimilarity",
     "fid": "eval.metrics.fid.FaceFid",
     "fvd": "eval.metrics.fvd.FaceFvd",
-    "sync_v2": "eval.metrics.sync_v2.SyncV2",
-    "sync_stable": "eval.metrics.sync_stable.SyncStable",
+    "sync_v2": "eval.metrics.sync.SyncV2",
+    "sync_stable": "eval.metrics.sync.SyncStable",
     "flicker": "eval.metrics.flicker.WarpedFlicker",
     "leak": "eval.metrics.silence.SilenceLeak",
     "mouth_truth": "eval.metrics.mouth_truth.MouthTruth",

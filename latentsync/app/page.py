@@ -43,7 +43,7 @@ def build(service: LipSyncService, steps: int = 20) -> gr.Blocks:
                     face = gr.Dropdown(
                         _FACES, value="largest", label="Face: the largest, all, or a number from the left"
                     )
-                    guidance = gr.Slider(0, 10, 1.0, step=0.1, label="Guidance scale")
+                    guidance = gr.Slider(0, 10, service.guidance_scale, step=0.1, label="Guidance scale")
                     number = gr.Slider(1, 50, steps, step=1, label="Steps", elem_id="steps")
                     seed = gr.Number(0, precision=0, minimum=0, label="Seed (0: draw one)", elem_id="seed")
                 with gr.Row():

@@ -61,6 +61,11 @@ class LipSyncService:
         self._turn = threading.Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="latentsync-"))
 
+    @property
+    def guidance_scale(self) -> float:
+        """That the weights were made for."""
+        return self._pipeline.guidance_scale
+
     def __enter__(self) -> "LipSyncService":
         return self
 

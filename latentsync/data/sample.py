@@ -7,6 +7,7 @@ A clip is one webdataset sample. Its members, all named after the clip's key:
 | KEY.mp4 | aligned face, H.264, constant frame rate, short GOP |
 | KEY.wav or KEY.flac | mono audio that starts and ends with the video |
 | KEY.json | metadata, see `validate` |
+| KEY.context.mp4 (optional) | the head with its surroundings, for evaluation; training does not look at it |
 | KEY.mel.npy (optional) | float32 (80, T), SyncNet mel of the whole clip, 80 columns a second |
 | KEY.audio_tokens.npy (optional) | float16 (N, L, D), audio tokens of each of the N frames |
 | KEY.latents.npy (optional) | float16 (N, 2, 2C, h, w), posterior moments of the VAE |
@@ -42,6 +43,7 @@ REQUIRED_METADATA: dict[str, type | tuple[type, ...]] = {
 VIDEO_MEMBER = "mp4"
 AUDIO_MEMBERS = ("wav", "flac")
 METADATA_MEMBER = "json"
+CONTEXT_MEMBER = "context.mp4"
 ARRAY_MEMBERS = {"mel": "mel.npy", "audio_tokens": "audio_tokens.npy", "latents": "latents.npy"}
 STORED_TYPES = {"mel": np.float32, "audio_tokens": np.float16, "latents": np.float16}
 
@@ -60,7 +62,7 @@ class ClipSample:
     """One clip as it lies in a shard.
 
     key: see `check_key`; video: mp4 bytes; audio: wav or flac bytes; metadata: see `validate`;
-    mel (80, T), audio_tokens (N, L, D), latents (N, 2, 2C, h, w): optional, see the module's table.
+    mel (80, T), audio_tokens (N, L, D), latents (N, 2, 2C, h, w), context (mp4 bytes): optional, see the table.
     """
 
     key: str
@@ -70,6 +72,7 @@ class ClipSample:
     mel: np.ndarray | None = None
     audio_tokens: np.ndarray | None = None
     latents: np.ndarray | None = None
+    context: bytes | None = None
 
 
 @dataclass
@@ -149,8 +152,9 @@ def validate(metadata: Mapping[str, Any]) -> None:
 
     Required: source (where the clip was cut from), start and end (seconds in the source), fps (frames a second),
     resolution (height = width, pixels), num_frames, software_version. Optional: offset (frames), confidence, truth
-    (name -> one number a frame, for synthetic clips), audio_encoder and autoencoder ({"source", "fingerprint"} of what
-    made the stored arrays), and anything else that JSON can hold.
+    (name -> one number a frame, for synthetic clips), window (left, top, right, bottom: the head and its surroundings
+    in the source, pixels), audio_encoder and autoencoder ({"source", "fingerprint"} of what made the stored arrays),
+    and anything else that JSON can hold.
     Raises BadSample with the first thing that is wrong.
     """
     for name, kind in REQUIRED_METADATA.items():
@@ -178,6 +182,8 @@ def to_members(sample: ClipSample) -> dict[str, bytes]:
         audio_member(sample.audio): sample.audio,
         METADATA_MEMBER: json.dumps(sample.metadata, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(),
     }
+    if sample.context is not None:
+        members[CONTEXT_MEMBER] = sample.context
     for name, member in ARRAY_MEMBERS.items():
         array = getattr(sample, name)
         if array is not None:
@@ -198,7 +204,7 @@ def from_members(key: str, members: Mapping[str, bytes]) -> ClipSample:
         raise BadSample(f"member missing: {', '.join(missing + ([] if audio else ['wav or flac']))}")
     metadata = read_metadata(members[METADATA_MEMBER])
     arrays = {name: read_array(members[member], member) for name, member in ARRAY_MEMBERS.items() if member in members}
-    return ClipSample(key, members[VIDEO_MEMBER], audio, metadata, **arrays)
+    return ClipSample(key, members[VIDEO_MEMBER], audio, metadata, context=members.get(CONTEXT_MEMBER), **arrays)
 
 
 def read_metadata(data: bytes) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class MediaPipeFaceFinder:
         self._of_pictures: Any = None  # for parts, which follow no video; opened when first needed
         self._warm = False
         self._last_stamp = -1
-        self._mediapipe, self._vision = _import_mediapipe()
+        self._mediapipe, self._vision = import_mediapipe()
         self._open()
 
     def find(self, frame: np.ndarray, time: float) -> list[Face]:
@@ -217,7 +217,7 @@ class MediaPipeFaceFinder:
     def _landmarker_for(self, mode: Any) -> Any:
         vision = self._vision
         options = vision.FaceLandmarkerOptions(
-            base_options=_base_options(self.model_path),
+            base_options=base_options(self.model_path),
             running_mode=mode,
             num_faces=self.num_faces,
             min_face_detection_confidence=self.min_confidence,
@@ -246,7 +246,7 @@ def face_from_mesh(mesh: np.ndarray) -> Face:
     )
 
 
-def _import_mediapipe() -> tuple[Any, Any]:
+def import_mediapipe() -> tuple[Any, Any]:
     """Load it when first needed: it takes a second and wants system libraries."""
     _ignore_profiling_signal()
     try:
@@ -271,7 +271,9 @@ def _ignore_profiling_signal() -> None:
         signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
-def _base_options(model_path: Path) -> Any:
+def base_options(model: Path | bytes) -> Any:
+    """For a model in a file, or in memory; on the CPU."""
     from mediapipe.tasks.python import BaseOptions
 
-    return BaseOptions(model_asset_path=str(model_path), delegate=BaseOptions.Delegate.CPU)
+    where = {"model_asset_buffer": model} if isinstance(model, bytes) else {"model_asset_path": str(model)}
+    return BaseOptions(**where, delegate=BaseOptions.Delegate.CPU)

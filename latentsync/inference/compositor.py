@@ -110,6 +110,7 @@ class Compositor:
 
     def _speak(self, batch: list[FaceWindow]) -> None:
         options = self._request.options
+        scale = 1.0 if options.guidance_scale is None else options.guidance_scale  # the pipeline puts the model's in
         inputs = [
             WindowInput(
                 crops=window.crops,
@@ -127,7 +128,7 @@ class Compositor:
         generated = self._generate.generate(
             inputs,
             options.num_inference_steps,
-            options.guidance_scale,
+            scale,
             step,
             options.scheduler,
             options.feature_reuse,

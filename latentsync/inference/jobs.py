@@ -38,12 +38,12 @@ class Job:
         return 1 + int.from_bytes(digest[:8], "big") % (2**31 - 1)
 
 
-def read_manifest(path: str | Path) -> list[Job]:
-    """The jobs of a CSV with a header: input, audio (empty: the input's own sound), output (empty: NAME.mp4), faces (a
-    landmarks JSON) and any option of `LipSyncOptions`; an empty cell leaves an option as it is elsewhere.
+def read_manifest(path: str | Path, suffix: str = ".mp4") -> list[Job]:
+    """The jobs of a CSV with a header: input, audio (empty: the input's own sound), output (empty: NAME and `suffix`,
+    or that of the job's own codec), faces (a landmarks JSON) and any option of `LipSyncOptions`.
 
-    Paths are relative to the CSV's folder; outputs to the output folder, which they cannot leave. Raises UserError with
-    the line's number.
+    An empty cell leaves an option as it is elsewhere. Paths are relative to the CSV's folder; outputs to the output
+    folder, which they cannot leave. Raises UserError with the line's number.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,10 +63,12 @@ def read_manifest(path: str | Path) -> list[Job]:
         )
     if not lines:
         raise UserError(f"manifest '{path}': no job in it")
-    return _unique([_job(path, number, line) for number, line in enumerate(lines, start=2)], f"manifest '{path}'")
+    return _unique(
+        [_job(path, number, line, suffix) for number, line in enumerate(lines, start=2)], f"manifest '{path}'"
+    )
 
 
-def _job(manifest: Path, number: int, line: Mapping[str, str | None]) -> Job:
+def _job(manifest: Path, number: int, line: Mapping[str, str | None], suffix: str) -> Job:
     where = f"manifest '{manifest}', line {number}"
     if None in line or None in line.values():
         raise UserError(f"{where}: more or fewer cells than the header")
@@ -77,10 +79,11 @@ def _job(manifest: Path, number: int, line: Mapping[str, str | None]) -> Job:
     assert source is not None
     options = {name: _value(where, name, cells[name]) for name in _OPTIONS if cells.get(name)}
     try:
-        LipSyncOptions(**options)
+        own = LipSyncOptions(**options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    return Job(output_name(cells.get("output") or f"{source.stem}.mp4", where), source, audio, faces, options)
+    named = cells.get("output") or source.stem + (own.usual_suffix if "codec" in options else suffix)
+    return Job(output_name(named, where), source, audio, faces, options)
 
 
 def _path(manifest: Path, text: str | None) -> Path | None:
@@ -94,7 +97,7 @@ def _value(where: str, name: str, text: str) -> Any:
         if text.lower() not in ("true", "false"):
             raise UserError(f"{where}: {name}={text} is neither true nor false")
         return text.lower() == "true"
-    if isinstance(default, int | float) or name == "silence_gate":
+    if isinstance(default, int | float) or name in ("silence_gate", "guidance_scale"):
         try:
             return int(text) if isinstance(default, int) else float(text)
         except ValueError as error:
@@ -114,13 +117,16 @@ def output_name(text: str, where: str) -> str:
     return name.as_posix()
 
 
-def folder_jobs(inputs: str | Path, audios: str | Path) -> list[Job]:
-    """Every video or picture of one folder with every sound of another: outputs INPUT__AUDIO.mp4. Raises UserError."""
+def folder_jobs(inputs: str | Path, audios: str | Path, suffix: str = ".mp4") -> list[Job]:
+    """Every video or picture of one folder with every sound of another: outputs INPUT__AUDIO and `suffix`.
+
+    Raises UserError.
+    """
     sources = _files(inputs, "inputs", VIDEO_SUFFIXES | IMAGE_SUFFIXES)
     sounds = _files(audios, "audios", AUDIO_SUFFIXES | VIDEO_SUFFIXES)
     pairs = [(source, sound) for source in sources for sound in sounds]
     return _unique(
-        [Job(f"{source.stem}__{sound.stem}.mp4", source, sound) for source, sound in pairs], "inputs × audios"
+        [Job(f"{source.stem}__{sound.stem}{suffix}", source, sound) for source, sound in pairs], "inputs × audios"
     )
 
 

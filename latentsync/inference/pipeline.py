@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class LipSyncPipeline:
 
     unet, autoencoder, audio_encoder: the networks; they are moved to `device` and `dtype`. face_finder: who stands
     where. resolution: side of the aligned face in pixels that the U-Net was trained for. num_frames: frames in a
-    window. schedule: None = the published one. Networks are loaded once and serve any number of calls, one at a time.
+    window. schedule: None = the published one. guidance_scale: where the options name none. Networks are loaded once
+    and serve any number of calls, one at a time.
 
     Published choices that are kept: windows one after the other without overlap, each from the same start noise; the
     frames themselves are the reference; latents are drawn from the autoencoder's posterior (by seed and window).
@@ -61,12 +63,15 @@ class LipSyncPipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         schedule: NoiseSchedule | None = None,
+        guidance_scale: float = 1.0,
     ) -> None:
         generate = WindowGenerator(unet, autoencoder, resolution, num_frames, device, dtype, schedule)
-        self._set_up(generate, audio_encoder, face_finder)
+        self._set_up(generate, audio_encoder, face_finder, guidance_scale)
 
-    def _set_up(self, generate: WindowGenerator, audio_encoder: AudioEncoder, face_finder: FaceFinder) -> None:
-        self.generate = generate
+    def _set_up(
+        self, generate: WindowGenerator, audio_encoder: AudioEncoder, face_finder: FaceFinder, guidance_scale: float
+    ) -> None:
+        self.generate, self.guidance_scale = generate, guidance_scale
         # The audio encoder stays in float32: it is small, and everything hangs on its tokens.
         self.audio_encoder = audio_encoder.to(generate.device).eval()
         self.face_finder = face_finder
@@ -78,7 +83,7 @@ class LipSyncPipeline:
     ) -> "LipSyncPipeline":
         """Around a generator of windows that is there already, or stands in for one."""
         pipeline = cls.__new__(cls)
-        pipeline._set_up(generate, audio_encoder, face_finder)
+        pipeline._set_up(generate, audio_encoder, face_finder, 1.0)
         return pipeline
 
     @classmethod
@@ -113,6 +118,7 @@ class LipSyncPipeline:
             num_frames=bundle.num_frames,
             device=where,
             dtype=kind,
+            guidance_scale=bundle.guidance_scale,
             schedule=bundle.schedule,
         )
 
@@ -137,6 +143,7 @@ class LipSyncPipeline:
 
     def run(self, request: LipSyncRequest, progress: Progress | None = None) -> LipSyncReport:
         """`__call__` for a request that was checked before the networks were loaded."""
+        request = self._completed(request)
         options = request.options
         frames = source_frames(
             request.input,
@@ -183,11 +190,28 @@ class LipSyncPipeline:
                 where = "in the picture" if request.is_picture else f"in any of its {len(fates)} frames"
                 raise UserError(f"input '{request.input}': no face found {where}; give one with a frontal face")
         report = LipSyncReport(
-            request.output, len(fates), compositor.num_windows, request.seed, tuple(fates), writer.seconds
+            output=request.output,
+            num_frames=len(fates),
+            num_windows=compositor.num_windows,
+            seed=request.seed,
+            fates=tuple(fates),
+            duration=writer.seconds,
+            guidance_scale=options.guidance_scale,
         )
         if options.report is not None:
             write_report(report, options.report, input=request.input, audio=request.audio)
         return report
+
+    def _completed(self, request: LipSyncRequest) -> LipSyncRequest:
+        """With what only the model knows. Raises UserError for options that do not fit it."""
+        options = request.options
+        if options.window_overlap >= self.num_frames:
+            raise UserError(
+                f"window_overlap={options.window_overlap}: this model's windows have {self.num_frames} frames; "
+                f"give 0 to {self.num_frames - 1}"
+            )
+        scale = self.guidance_scale if options.guidance_scale is None else options.guidance_scale
+        return replace(request, options=options.changed(guidance_scale=scale))
 
 
 def choose_device(device: torch.device | str = "auto") -> torch.device:

@@ -24,18 +24,15 @@ class Fate(str, Enum):
 
 @dataclass(frozen=True)
 class LipSyncReport:
-    """The result of one job.
+    """The result of one job."""
 
-    output: the video written. num_windows: how many windows went through the network. seed: give it to get the same
-    frames again. fates: one for each frame. duration: seconds of the pictures, None: at 25 frames a second.
-    """
-
-    output: Path
+    output: Path  # the video written
     num_frames: int
-    num_windows: int
-    seed: int
-    fates: tuple[Fate, ...]
-    duration: float | None = None
+    num_windows: int  # that went through the network
+    seed: int  # give it to get the same frames again
+    fates: tuple[Fate, ...]  # one for each frame
+    duration: float | None = None  # seconds of the pictures; None = at 25 frames a second
+    guidance_scale: float | None = None  # that was used; None = not told
 
     @property
     def seconds(self) -> float:
@@ -49,7 +46,9 @@ class LipSyncReport:
     def __str__(self) -> str:
         passed = self.count(Fate.NO_FACE)
         unchanged = f", {passed} without a face left as they are" if passed else ""
-        return f"{self.output}: {self.num_frames} frames, {self.seconds:.2f} s{unchanged}, seed {self.seed}"
+        guidance = "" if self.guidance_scale is None else f", guidance {self.guidance_scale:g}"
+        told = f"{self.num_frames} frames, {self.seconds:.2f} s{unchanged}{guidance}, seed {self.seed}"
+        return f"{self.output}: {told}"
 
     def as_json(self) -> dict[str, Any]:
         """For `write_report`: frames are counted by fate, and listed as runs [first, last, fate]."""
@@ -64,6 +63,7 @@ class LipSyncReport:
             "seconds": round(self.seconds, 4),
             "num_windows": self.num_windows,
             "seed": self.seed,
+            "guidance_scale": self.guidance_scale,
             "counts": {fate.value: self.count(fate) for fate in Fate},
             "frames": runs,
         }

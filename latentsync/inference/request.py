@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import UserError
-from latentsync.inference.options import LipSyncOptions, check_settings
+from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.picture_notes import check_codec, picture_notes
 from latentsync.inference.windows import frames_of_audio
 from latentsync.media.audio import SoundSurvey, check_length, survey_sound
@@ -17,31 +17,23 @@ from latentsync.media.rates import FPS, SAMPLE_RATE
 from latentsync.media.stills import AnimationReader, is_animated, read_image
 from latentsync.media.traits import picture_traits
 
-__all__ = ["LipSyncRequest", "check_output", "check_request", "check_settings"]
-
 OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 
 
 @dataclass(frozen=True)
 class LipSyncRequest:
-    """A job that can be run.
+    """A job that can be run."""
 
-    input: video or picture, width × height pixels, upright. audio: the file whose sound is spoken and stored, with
-    num_samples samples at 16 kHz; seamless: see `SoundSurvey`. output: the video to write. num_frames: how many frames
-    it will have, roughly for a video of varying rate. options: with the seed drawn. notes: lines on what of the
-    pictures is not kept.
-    """
-
-    input: Path
-    audio: Path
-    output: Path
-    options: LipSyncOptions
-    width: int
+    input: Path  # video or picture
+    audio: Path  # the file whose sound is spoken and stored
+    output: Path  # the video to write
+    options: LipSyncOptions  # with the seed drawn
+    width: int  # pixels of the input, upright
     height: int
-    num_samples: int
-    num_frames: int
-    seamless: bool | None = None
-    notes: tuple[str, ...] = ()
+    num_samples: int  # of the sound, at 16 kHz
+    num_frames: int  # of the output; roughly, for a video of varying rate
+    seamless: bool | None = None  # see `SoundSurvey`
+    notes: tuple[str, ...] = ()  # lines on what of the pictures is not kept
 
     @property
     def seed(self) -> int:

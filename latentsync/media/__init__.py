@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentsync.media.audio import decode_audio, encode_wav, load_audio
 from latentsync.media.clip_reader import ClipReader
-from latentsync.media.frames import TimedFrame, read_frames, read_frames_at
+from latentsync.media.frames import SteadyFrame, TimedFrame, read_frames, read_frames_at
 from latentsync.media.picture import Picture, VideoLook
 from latentsync.media.picture_maker import still_picture
 from latentsync.media.picture_reader import PictureReader
@@ -22,6 +22,7 @@ __all__ = [
     "ClipReader",
     "Picture",
     "PictureReader",
+    "SteadyFrame",
     "TimedFrame",
     "VideoInfo",
     "VideoLook",

@@ -14,6 +14,7 @@ from latentsync.media.containers import first_video_stream, open_media
 from latentsync.media.decoding import decoded_frames
 from latentsync.media.orientation import frame_orientation
 from latentsync.media.picture_stamps import PictureStamps
+from latentsync.media.rates import FPS
 
 # Time stamps are rounded in files, to 1 ms in Matroska: a frame this little late still counts as in time.
 _TIME_TOLERANCE = 1.5e-3
@@ -58,25 +59,33 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
             raise UserError(f"input '{path}': holds no picture that can be decoded; give another file")
 
 
-def read_frames_at(path: str | Path, fps: Fraction | float | int = 25) -> Iterator[np.ndarray]:
+@dataclass(frozen=True)
+class SteadyFrame:
+    """A moment at a constant rate. index: its number, from 0; image: (H, W, 3) uint8 RGB, upright, what is shown then;
+    number, time: of the video's own frame that is shown, from 0 and in seconds."""
+
+    index: int
+    image: np.ndarray
+    number: int
+    time: float
+
+
+def read_frames_at(path: str | Path, fps: Fraction | float | int = FPS) -> Iterator[SteadyFrame]:
     """A video at a constant rate, whatever its own: for each k / fps the newest frame with time ≤ k / fps.
 
-    Yields (H, W, 3) uint8 RGB; the video's duration times fps of them. Raises UserError as `read_frames` does.
+    The video's duration times fps of them, one in memory at a time. Raises UserError as `read_frames` does.
     """
     period = 1 / float(fps)
     shown: TimedFrame | None = None
-    index, duration = 0, 0.0
+    index, number, lasts = 0, -1, period
     for frame in read_frames(path):
         if shown is not None:
             while index * period < frame.time - _TIME_TOLERANCE:
-                yield shown.image
+                yield SteadyFrame(index, shown.image, number, shown.time)
                 index += 1
-            duration = frame.time - shown.time
-        shown = frame
-    if shown is None:
-        return
+            lasts = frame.time - shown.time or lasts
+        shown, number = frame, number + 1
     # The last picture stands as long as the one before it; a video of one picture gives that one.
-    end = shown.time + (duration or period)
-    while index * period < end - _TIME_TOLERANCE:
-        yield shown.image
+    while shown is not None and index * period < shown.time + lasts - _TIME_TOLERANCE:
+        yield SteadyFrame(index, shown.image, number, shown.time)
         index += 1

@@ -124,7 +124,7 @@ def losses(name: str, codec: str, container: str) -> list[str]:
     has = pixel_format(nearest_format(name, codec, keeps_alpha(codec, container)))
     lost = []
     if kind.alpha and not has.alpha:
-        lost.append("transparency is left out (codec=prores to .mov or .mkv, or codec=vp9 to .webm or .mkv, keeps it)")
+        lost.append("transparency is left out (codec=prores to .mov or .mkv, or codec=vp9 to .mkv, keeps it)")
     if has.narrower > kind.narrower or has.lower > kind.lower:
         lost.append(f"chroma goes from {kind.sampling} to {has.sampling} (codec=hevc keeps it)")
     if has.depth < min(10, kind.depth):

@@ -4,12 +4,14 @@ from fractions import Fraction
 from typing import Any, cast
 
 from av.container import OutputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from latentsync.media.fields import BOTTOM, TOP
 from latentsync.media.frame_fitter import FrameFitter
-from latentsync.media.picture import VideoLook
+from latentsync.media.picture import VideoLook, plane_arrays
 from latentsync.media.pixel_format import pixel_format
+from latentsync.media.stream_metadata import DescribedStream, crop_box, described_stream, hdr_boxes
 from latentsync.media.tone import HLG_TAG, PQ_TAG
 from latentsync.work.native_logs import held_back_stderr
 
@@ -42,7 +44,7 @@ def add_video_stream(
     preset: str = "veryfast",
     gop: int | None = None,
     options: dict[str, str] | None = None,
-) -> VideoStream:
+) -> VideoStream | DescribedStream:
     """Add a stream for pictures that look as `look` says, made ready by a `FrameFitter`.
 
     crf: 0 = lossless, larger is smaller and worse; ProRes has none. gop: most frames between key frames, None: the
@@ -50,33 +52,64 @@ def add_video_stream(
     """
     fitter = FrameFitter(look, codec, container.format.name)
     quality = {**_quality(codec, crf, preset, look, fitter), **(options or {})}
-    if fitter.fields is not None:
-        quality["flags"] = "+ilme+ildct"
-    stream = cast(VideoStream, container.add_stream(_ENCODERS[codec], rate=look.rate, options=quality))
-    stream.width, stream.height = fitter.width, fitter.height
-    stream.pix_fmt = fitter.pixel_format
-    context: Any = stream.codec_context
-    context.time_base = look.time_base
+    encodes: VideoStream | DescribedStream
+
+    def set_up(context: Any) -> None:
+        _set_up(context, look, fitter)
+        context.options = dict(quality)
+        if gop is not None:
+            context.gop_size = gop
+
+    boxes = _boxes(look, fitter, codec)
+    if boxes:
+        encodes, stream = described_stream(
+            container, _ENCODERS[codec], set_up, lambda n: _blank(look, fitter, n), boxes
+        )
+    else:
+        encodes = stream = cast(VideoStream, container.add_stream(_ENCODERS[codec], rate=look.rate))
+        set_up(stream.codec_context)
+    if look.display_matrix is not None:
+        stream.set_display_matrix(look.display_matrix)
+    if codec == "hevc" and container.format.name != "matroska":
+        cast(Any, stream.codec_context).codec_tag = "hvc1"  # what players of Apple's want
+    if codec == "av1":
+        with held_back_stderr():  # it introduces itself on thirty lines
+            stream.codec_context.open()
+    return encodes
+
+
+def _set_up(context: Any, look: VideoLook, fitter: FrameFitter) -> None:
+    """Size, format, times and tags of an encoder."""
+    context.width, context.height, context.pix_fmt = fitter.width, fitter.height, fitter.pixel_format
+    context.time_base, context.framerate = look.time_base, look.rate
     context.colorspace, context.color_primaries, context.color_trc = look.matrix, look.primaries, look.transfer
     context.color_range = fitter.color_range
     if fitter.fields is not None:
         context.field_order = _FIELD_ORDERS[fitter.fields]
     if look.aspect not in (0, 1):
         context.sample_aspect_ratio = Fraction(look.aspect)
-    if look.display_matrix is not None:
-        stream.set_display_matrix(look.display_matrix)
-    if codec == "hevc" and container.format.name != "matroska":
-        context.codec_tag = "hvc1"  # what players of Apple's want
-    if gop is not None:
-        context.gop_size = gop
-    if codec == "av1":
-        with held_back_stderr():  # it introduces itself on thirty lines
-            context.open()
-    return stream
+
+
+def _boxes(look: VideoLook, fitter: FrameFitter, codec: str) -> list[bytes]:
+    """What the codec itself has no words for: a crop to odd sizes; ProRes, where the picture was mastered."""
+    boxes = hdr_boxes(look.hdr) if look.hdr is not None and codec == "prores" else []
+    return [*boxes, crop_box(look.width, look.height, fitter.width, fitter.height)] if fitter.padded else boxes
+
+
+def _blank(look: VideoLook, fitter: FrameFitter, number: int) -> VideoFrame:
+    frame = VideoFrame(look.width, look.height, look.pixel_format)
+    for plane in plane_arrays(frame):
+        plane[:] = 0
+    frame.pts, frame.time_base = number * max(1, round(1 / (look.rate * look.time_base))), look.time_base
+    return fitter(frame)
 
 
 def _quality(codec: str, crf: int, preset: str, look: VideoLook, fitter: FrameFitter) -> dict[str, str]:
     """The encoder's own options."""
+    return {**_options(codec, crf, preset, look, fitter), **({"flags": "+ilme+ildct"} if fitter.fields else {})}
+
+
+def _options(codec: str, crf: int, preset: str, look: VideoLook, fitter: FrameFitter) -> dict[str, str]:
     speed = _SPEEDS.index(preset)
     if crf > 0 and look.transfer in (PQ_TAG, HLG_TAG):
         # A step of their signal is more than twice as large on the screen.

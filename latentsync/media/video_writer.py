@@ -23,6 +23,7 @@ from latentsync.media.color import YuvMaker
 from latentsync.media.copy_trial import why_not_copied
 from latentsync.media.frame_fitter import FrameFitter
 from latentsync.media.picture import VideoLook
+from latentsync.media.stream_metadata import DescribedStream
 from latentsync.media.video_stream import CONTAINERS, add_video_stream
 from latentsync.work.files import hidden_name
 
@@ -112,7 +113,7 @@ class VideoWriter:
                 self._partial.touch(exist_ok=False)  # FFmpeg would only notice at the first packet
                 self._container = av.open(str(self._partial), "w", format=self._kind, options=options)
                 codec, crf, preset, gop = self._encoding
-                self._stream: VideoStream = add_video_stream(self._container, self.look, codec, crf, preset, gop)
+                self._stream = add_video_stream(self._container, self.look, codec, crf, preset, gop)
                 if self._sound is not None:
                     self._track = AudioTrack(self._container, self._sound)
                 elif self._audio_from is not None:
@@ -214,7 +215,7 @@ def encode_clip(frames: Iterable[np.ndarray], fps: Fraction | float | int = 25, 
     rate = Fraction(fps).limit_denominator(100_000)
     options = {"bf": "0", "sc_threshold": "0", "threads": "1"}
     buffer, yuv = io.BytesIO(), YuvMaker()
-    stream: VideoStream | None = None
+    stream: VideoStream | DescribedStream | None = None
     shape: tuple[int, ...] = ()
     with av.open(buffer, "w", format="mp4") as container:
         for index, frame in enumerate(frames):

@@ -114,6 +114,10 @@ class LipSyncModule(lightning.LightningModule):
                 f"{self.trainer.precision}; set one of the two"
             )
 
+    def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
+        self.trained_with.hears(batch)
+        return batch
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
         result = self.step(batch, ClipRandom.of(batch.keys, self.seed, self.current_epoch, self.device))
         if self.nan_guard is not None and not self.nan_guard.passes(self, batch, result):
@@ -134,7 +138,6 @@ class LipSyncModule(lightning.LightningModule):
         L   = Σ λ_i · L_i(ε̂, ε, ẑ_0, z_0, decoded ẑ_0, frames, mel)
         """
         assert batch.audio_tokens is not None
-        self.trained_with.hears(batch)
         latents = self.conditioning.encode(batch, draws)
         noise = draws.noise(latents.target, self.mixed_noise_alpha)
         timesteps = draws.timesteps(self.schedule.num_train_timesteps)

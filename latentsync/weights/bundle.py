@@ -23,6 +23,7 @@ from latentsync.weights.whisper import load_audio_encoder
 log = logging.getLogger(__name__)
 
 PUBLISHED_FRAMES = 16
+PUBLISHED_GUIDANCE = 1.5  # of its inference command
 TINY_WIDTH = 384  # of Whisper tiny's audio tokens
 
 
@@ -31,7 +32,8 @@ class Bundle:
     """What inference needs, on one device.
 
     unet, autoencoder, audio_encoder: in eval mode. resolution: side of the face crop in pixels. num_frames: frames in a
-    window. schedule: of the noise, None = the published one. metadata: what the weights say of themselves.
+    window. guidance_scale: that the model was made for. schedule: of the noise, None = the published one. metadata:
+    what the weights say of themselves.
     """
 
     unet: UNet3DConditionModel
@@ -39,6 +41,7 @@ class Bundle:
     audio_encoder: AudioEncoder
     resolution: int
     num_frames: int
+    guidance_scale: float = 1.0
     schedule: NoiseSchedule | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +87,7 @@ def load_bundle(
         audio_encoder=sound.to(device).eval(),
         resolution=size,
         num_frames=fit.num_frames or told.num_frames or PUBLISHED_FRAMES,
+        guidance_scale=settle_guidance(weights, found, told.guidance_scale),
         schedule=None if told.schedule is None else NoiseSchedule(**told.schedule),
         metadata=fit.as_metadata(),
     )
@@ -173,6 +177,13 @@ def check_fingerprint(
         "%s: trained with the %s '%s' (%s); '%s' is another one (%s)",
         *(what, part, told.source, told.fingerprint, given, found),
     )
+
+
+def settle_guidance(name: str | Path, found: Weights, told: float | None) -> float:
+    """The guidance scale that a model says it is best used with, that of the published files, or 1: none."""
+    if told is not None:
+        return told
+    return PUBLISHED_GUIDANCE if (NAMES.get(str(name)) or published(found.path)) is not None else 1.0
 
 
 def settle_resolution(what: str, name: str | Path, found: Weights, told: int | None, given: int | None) -> int:

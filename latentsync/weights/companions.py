@@ -40,7 +40,8 @@ ALIGNMENT, MASK = "latentsync three points", "latentsync mouth"  # the ways that
 @dataclass(frozen=True)
 class Companions:
     """None = not told. resolution: pixels; num_frames: in a window; schedule: arguments of `NoiseSchedule`;
-    alignment, mask: names of the way faces are aligned and of the region that is generated."""
+    guidance_scale: that the model is best used with; alignment, mask: names of the way faces are aligned and of the
+    region that is generated."""
 
     autoencoder: Part | None = None
     audio_encoder: Part | None = None
@@ -49,6 +50,7 @@ class Companions:
     alignment: str | None = None
     mask: str | None = None
     schedule: dict[str, Any] | None = None
+    guidance_scale: float | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any], where: str) -> "Companions":

@@ -15,9 +15,9 @@ def test_members_are_named_as_in_the_contract_and_come_back_equal():
     mel = np.linspace(-4, 4, 80 * 40, dtype=np.float32).reshape(80, 40)
     tokens = np.arange(12 * 5 * 8, dtype=np.float32).reshape(12, 5, 8) / 7
     latents = np.ones((12, 2, 8, 4, 4), dtype=np.float32) / 3
-    sample = tiny_clip("a-1", mel=mel, audio_tokens=tokens, latents=latents)
+    sample = tiny_clip("a-1", mel=mel, audio_tokens=tokens, latents=latents, context=b"a wider video")
     members = to_members(sample)
-    assert set(members) == {"mp4", "wav", "json", "mel.npy", "audio_tokens.npy", "latents.npy"}
+    assert set(members) == {"mp4", "wav", "json", "context.mp4", "mel.npy", "audio_tokens.npy", "latents.npy"}
     back = from_members("a-1", members)
     assert (back.key, back.video, back.audio, back.metadata) == (
         sample.key,
@@ -25,6 +25,7 @@ def test_members_are_named_as_in_the_contract_and_come_back_equal():
         sample.audio,
         sample.metadata,
     )
+    assert back.context == b"a wider video"
     np.testing.assert_array_equal(back.mel, mel)
     np.testing.assert_array_equal(back.audio_tokens, tokens.astype(np.float16))
     np.testing.assert_array_equal(back.latents, latents.astype(np.float16))

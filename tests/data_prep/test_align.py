@@ -3,21 +3,23 @@
 import numpy as np
 import pytest
 
-from data_prep.align import TrackAligner, box_crop, measure_alignment
-from data_prep.candidate import FaceLook, SteadyFrame
+from data_prep.align import TrackAligner, measure_alignment
+from data_prep.candidate import FaceLook
 from data_prep.face_tracks import TrackFrame
 from latentsync.face import Face
+from latentsync.face.head_box import head_box, syncnet_crop
+from latentsync.media.frames import SteadyFrame
 
 LOOK = FaceLook((200, 200), None, (0, 0, 0), None)
 TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])  # of the published alignment, on 75 × 100
 
 
-def aligned(points: np.ndarray, resolution: int = 64, box_size: int = 0) -> dict:
+def aligned(points: np.ndarray, resolution: int = 64) -> dict:
     face = Face(points, (40, 40, 160, 160))
     frame = SteadyFrame(0, np.full((200, 200, 3), 200, np.uint8), 0, 0.0)
-    out = TrackAligner(resolution, box_size).align(TrackFrame(0, frame, face, True), LOOK)
+    (out,) = TrackAligner(resolution).push(TrackFrame(0, frame, face, True), LOOK)
     assert out.crop.shape == (resolution, resolution, 3)
-    assert (out.box_crop is None) == (box_size == 0)
+    assert out.box_crop is None
     return measure_alignment([out])
 
 
@@ -32,15 +34,18 @@ def test_half_a_face_beyond_the_edge_is_half_outside() -> None:
     assert aligned(TEMPLATE + np.array([-37.5, 40.0]))["align_outside"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_box_crop_is_a_square_around_the_box_with_grey_beyond_the_picture() -> None:
-    image = np.zeros((200, 200, 3), np.uint8)
-    image[80:120, 80:120] = 255
-    face = Face(TEMPLATE, (80, 80, 120, 120))
-    crop = box_crop(image, face, 56)
-    # The box is 40 of a side of 56, in the middle across and at the top.
-    assert (crop[2:38, 10:46] > 250).all()
-    assert (crop[:, :6] < 5).all()
-    assert (crop[44:] < 5).all()
-    small = box_crop(image, face, 28)
-    assert abs(float(small.mean()) - float(crop.mean())) < 3
-    assert (box_crop(image, Face(TEMPLATE, (180, 180, 220, 220)), 56)[-4:, -4:] == 110).all()
+def test_crops_around_the_head_come_six_frames_late_and_none_is_lost() -> None:
+    image = np.full((200, 200, 3), 200, np.uint8)
+    face = Face(TEMPLATE * 1.5 + 40, (40, 40, 160, 160))
+    aligner = TrackAligner(64, box_size=56)
+    out = [
+        frame
+        for index in range(9)
+        for frame in aligner.push(TrackFrame(0, SteadyFrame(index, image, index, index / 25), face, True), LOOK)
+    ]
+    assert [frame.index for frame in out] == [0, 1, 2]
+    out += aligner.end()
+    assert [frame.index for frame in out] == list(range(9))
+    expected = syncnet_crop(image, head_box(face), 56)
+    assert all(np.array_equal(frame.box_crop, expected) for frame in out)
+    assert aligner.seen == 9

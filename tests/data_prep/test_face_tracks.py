@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.candidate import Rejected, SteadyFrame
+from data_prep.candidate import Rejected
 from data_prep.face_tracks import FaceFinders, ShotTracker, SidecarFaces, TrackEnd, TrackFrame, overlap
 from latentsync.errors import UserError
 from latentsync.face import Face, GivenFaces
+from latentsync.media.frames import SteadyFrame
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 

@@ -11,9 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from configs.compose import load_config
-from data_prep.histograms import histogram, offset_histograms
 from data_prep.manifest import MANIFEST_NAME, Row, read_manifest, write_manifest
-from data_prep.report import render, run, write_report
+from data_prep.report import histogram, offset_histograms, render, run, write_report
 from latentsync.errors import UserError
 
 PIXEL = b"\xff\xd8\xff\xdb-not-looked-at"

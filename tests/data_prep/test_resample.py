@@ -1,4 +1,4 @@
-"""Resampling: the pictures at 25 a second and the sound are those that a player shows and plays."""
+"""Resampling: the sound is the loader's, and what is measured of the rate is the source's."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.candidate import FaceFrame, FaceLook, Rejected
-from data_prep.resample import SourceSound, measure_resampling, steady_frames
+from data_prep.resample import SourceSound, measure_resampling
 from latentsync.face import Face
 from latentsync.media import VideoWriter, load_audio, read_frames_at
 
@@ -24,23 +24,12 @@ def write(path: Path, fps: Fraction, seconds: float = 1.0, rate: int = 44100) ->
 
 
 @pytest.mark.parametrize("fps", RATES, ids=str)
-def test_frames_are_those_of_the_reader_of_inference_at_every_rate(tmp_path: Path, fps: Fraction) -> None:
-    path = write(tmp_path / "a.mp4", fps)
-    frames = list(steady_frames(path))
-    expected = list(read_frames_at(path, 25))
-    assert len(frames) == len(expected)
-    assert all(np.array_equal(frame.image, image) for frame, image in zip(frames, expected))
-    assert [frame.index for frame in frames] == list(range(len(frames)))
-    assert all(frame.time <= frame.index / 25 + 2e-3 for frame in frames), "no picture before its time"
-
-
-@pytest.mark.parametrize("fps", RATES, ids=str)
 def test_measured_rate_and_repeats_are_the_sources(tmp_path: Path, fps: Fraction) -> None:
     look = FaceLook((48, 32), None, (0, 0, 0), None)
     face = Face(np.zeros((3, 2)), (0, 0, 1, 1))
     frames = [
         FaceFrame(frame.index, frame.number, frame.time, face, True, look, frame.image, 1, 0)
-        for frame in steady_frames(write(tmp_path / "a.mp4", fps, seconds=2.0))
+        for frame in read_frames_at(write(tmp_path / "a.mp4", fps, seconds=2.0))
     ]
     row = measure_resampling(frames)
     assert row["resample_fps"] == pytest.approx(float(fps), rel=1e-3)

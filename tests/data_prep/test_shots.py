@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.candidate import SteadyFrame
 from data_prep.shots import ShotFrame, ShotSplitter
 from latentsync.errors import UserError
+from latentsync.media.frames import SteadyFrame
 
 
 def scene(seed: int, count: int, drift: float = 0.0) -> list[np.ndarray]:

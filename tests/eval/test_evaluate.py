@@ -1,6 +1,5 @@
 """An evaluation as a whole: rows, reasons, intervals, the report in a browser, and comparisons."""
 
-import json
 import shutil
 import time
 from dataclasses import replace
@@ -13,12 +12,11 @@ from raw_heads import HereRunner, draw_head, write_head
 from configs.compose import load_config
 from eval import evaluate
 from eval.evaluate import available
-from eval.generation import check_same, pairing, unpack, upright_size
+from eval.generation import check_same, pairing
 from eval.metrics.metric import Definition
 from eval.report import worst_first
 from eval.results import Results, Summary, VideoResult, bootstrap_interval, read_results, table
 from eval.scoring import Settings
-from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 
 SETTINGS = Settings({"similarity": {}, "mouth_truth": {}, "flicker": {}}, 64, "json")
@@ -102,11 +100,13 @@ def test_cross_protocol_has_no_number_that_needs_true_frames(folders: Path) -> N
 
 def test_metric_without_weights_is_reported_and_none_at_all_is_an_error(tmp_path: Path) -> None:
     missing = {"weights": str(tmp_path / "none")}
-    usable, reasons = available(Settings({"similarity": {}, "fid": missing}, 64, "json"))
+    usable, reasons = available(Settings({"similarity": {}, "fid": missing}, 64, "json"), {})
     assert set(usable) == {"similarity"}
     assert "fetch inception-fid" in reasons["fid"]
     with pytest.raises(UserError, match="no metric can be computed"):
-        available(Settings({"fid": missing}, 64, "json"))
+        available(Settings({"fid": missing}, 64, "json"), {})
+    with pytest.raises(UserError, match="no metric can be computed: fvd: too tight"):
+        available(Settings({"fvd": {}}, 64, "json"), {"fvd": "too tight", "sync_v2": "not asked for"})
 
 
 def test_reconstruction_with_other_sound_is_stopped_or_scored_as_cross(folders: Path, tmp_path: Path) -> None:
@@ -140,6 +140,8 @@ def test_nothing_paired_has_exit_code_one(folders: Path, tmp_path: Path, capsys:
         (["videos=a", "shards=b"], "give either videos"),
         (["videos=a", "seed=0"], "give 1 or more"),
         (["videos=a", "other_sound=maybe"], "choose stop or cross"),
+        (["videos=a", "sources=b"], "the folder of videos that shards"),
+        (["shards=a", "sources=b"], "the folder of videos that shards"),
         (["videos=a", "metrics=[bleu]"], "give some of"),
         (["videos=a", "resolution=100"], "multiple of 8"),
     ],
@@ -165,20 +167,6 @@ def test_videos_of_other_settings_are_never_taken_for_these(tmp_path: Path) -> N
     check_same(tmp_path, {"weights": "demo", "seed": 1})
     with pytest.raises(UserError, match="give another folder"):
         check_same(tmp_path, {"weights": "mine", "seed": 1})
-
-
-def test_clips_of_shards_come_out_upright_with_their_landmarks(tmp_path: Path) -> None:
-    from data_prep.synthesize import synthesize
-    from latentsync.media.probe import probe_video
-
-    synthesize(output=tmp_path / "shards", num_clips=1, seconds=1.0, resolution=64)
-    (key,) = unpack(ShardSet(tmp_path / "shards"), tmp_path / "sources", None)
-    info = probe_video(tmp_path / "sources" / f"{key}.mp4")
-    assert (info.height, info.width) == upright_size(64) == (128, 96)
-    points = np.array(json.loads((tmp_path / "sources" / f"{key}.json").read_text())["truth"]["landmarks3"])
-    assert points.shape == (25, 3, 2)
-    # On the canvas that crops are squeezed from, the brows are 41 of 75 apart.
-    assert np.ptp(points[:, :2, 0], axis=1).mean() == pytest.approx(41 / 75 * 96, rel=0.1)
 
 
 def test_bootstrap_interval_is_that_of_the_mean() -> None:
@@ -220,3 +208,31 @@ def test_videos_of_the_report_play_in_a_browser(results: Results, folders: Path,
     assert len(states) == 6, "three pairs; the fourth has no video that plays"
     assert all(state[0] >= 2 and state[1] == pytest.approx(2.0, abs=0.05) and state[2] > 0 for state in states)
     assert "f.mp4" in browser.page_source
+
+
+class Copies:
+    """A pipeline that gives back what it gets."""
+
+    face_finder = None
+
+    def __call__(self, input: Path, audio: Path, output: Path, progress: object, **options: object) -> None:
+        shutil.copy(input, output)
+
+
+def test_tight_shards_have_no_sync_and_no_fvd_and_say_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from data_prep.synthesize import synthesize
+    from latentsync.inference.pipeline import LipSyncPipeline
+
+    monkeypatch.setattr(LipSyncPipeline, "from_pretrained", lambda *arguments, **options: Copies())
+    synthesize(output=tmp_path / "shards", num_clips=2, seconds=1.0, resolution=64)
+    overrides = [f"shards={tmp_path / 'shards'}", f"output={tmp_path / 'out'}", "metrics=[flicker,fvd,sync_v2]"]
+    evaluate.run(load_config("eval/evaluate", [*overrides, "finder=json", "resolution=64", "runner.num_workers=1"]))
+    stored = read_results(tmp_path / "out")
+    assert set(stored.not_computed) == {"fvd", "sync_v2"}
+    assert all("give sources=DIR" in reason for reason in stored.not_computed.values())
+    assert "Not computed: fvd: the shards hold faces cut tightly" in capsys.readouterr().out
+    assert stored.protocol["pictures"] == "aligned faces"
+    assert [video.speech for video in stored.videos] == [video.name for video in stored.videos]
+    assert len({video.clip for video in stored.videos}) == 2

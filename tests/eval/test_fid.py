@@ -5,9 +5,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from eval.metrics.frechet import frechet_distance
 
 from eval.metrics.fid import FaceFid
+from eval.sets import Moments, frechet_distance
 from latentsync.errors import UserError
 
 SET, SIDE = 24, 96
@@ -40,6 +40,12 @@ DAMAGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarra
 }
 
 
+def moments(features: np.ndarray) -> Moments:
+    found = Moments(features.shape[1])
+    found.add(features)
+    return found
+
+
 @pytest.fixture(scope="module")
 def fid() -> FaceFid:
     try:
@@ -51,7 +57,10 @@ def fid() -> FaceFid:
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_it_is_nothing_for_the_same_set_and_grows_with_damage(damage: str, fid: FaceFid) -> None:
     clean = pictures()
-    true = fid._features(clean)
+    true = moments(fid._features(clean))
     assert frechet_distance(true, true) == pytest.approx(0, abs=1e-3)
-    little, much = (frechet_distance(fid._features(np.stack([d(p) for p in clean])), true) for d in DAMAGES[damage])
+    little, much = (
+        frechet_distance(moments(fid._features(np.stack([change(one) for one in clean]))), true)
+        for change in DAMAGES[damage]
+    )
     assert 0 < little < much

@@ -1,5 +1,7 @@
 """Metrics have the values of their definitions."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,18 +12,17 @@ import torch
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from data_prep.stable_syncnet_scorer import StableSyncNetScorer
-from eval.metrics import identity, silence
+from eval.metrics import silence
 from eval.metrics.fid import FaceFid
 from eval.metrics.flicker import WarpedFlicker
+from eval.metrics.fvd import FaceFvd
 from eval.metrics.i3d import I3D, load_i3d, own_names
-from eval.metrics.lpips_distance import LpipsDistance
 from eval.metrics.metric import FramePair, Heard, NotComputed
 from eval.metrics.mouth_landmarks import LIPS, MouthLandmarks, distance
 from eval.metrics.mouth_truth import MouthTruth
-from eval.metrics.pieces import PIECE, PieceScores
 from eval.metrics.registry import METRICS, check_names, make_metric
-from eval.metrics.similarity import Similarity
-from eval.metrics.sync_stable import SyncStable
+from eval.metrics.similarity import LpipsDistance, Similarity
+from eval.metrics.sync import PIECE, HeadPieces, Pieces, SyncStable
 from eval.sets import Moments, frechet_distance
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face
@@ -138,6 +139,118 @@ def test_real_i3d_sees_that_a_clip_is_of_a_talking_head_like_another(shared: Pat
     assert torch.cosine_similarity(one, other, dim=0) > torch.cosine_similarity(one, rubbish, dim=0)
 
 
+class Recorder:
+    """Stands in for I3D: keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[np.ndarray] = []
+
+    def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+        self.shown.append(clips.numpy())
+        return clips.mean(dim=(1, 3, 4))[:, :4]
+
+
+@pytest.fixture
+def i3d(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorder:
+    recorder = Recorder()
+    (tmp_path / "i3d.pth").touch()
+    monkeypatch.setattr("eval.metrics.fvd.load_i3d", lambda path, device: recorder)
+    monkeypatch.setenv("I3D", str(tmp_path / "i3d.pth"))
+    return recorder
+
+
+def walls(count: int, number: int = 255) -> list[FramePair]:
+    """Pictures (100, 200) that are black on the left and of a grey level on the right, with a head between."""
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[:, 100:] = number
+    face = Face(np.array([[88.0, 40], [112, 40], [100, 52]]), (0, 0, 10, 10))
+    return [pair(index, picture(0), image=image, face=face) for index in range(count)]
+
+
+@pytest.mark.parametrize(("protocol", "lowest"), [("standard", -1.0), ("published", 0.0)])
+def test_fvd_shows_i3d_the_range_of_its_protocol(
+    protocol: str, lowest: float, i3d: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eval.metrics.fvd.BoxDetector", lambda path: Boxes((60, 10, 140, 90)))
+    metric = FaceFvd(os.environ["I3D"], protocol=protocol)
+    features = measured(metric, walls(40))["fvd"]
+    assert len(features) == len(i3d.shown) == 1
+    (clip,) = i3d.shown
+    assert clip.shape == (1, 3, 16, 224, 224)
+    assert (clip.min(), clip.max()) == (lowest, 1.0)
+    half = measured(metric, walls(40, number=51))["fvd"]
+    assert i3d.shown[1].max() == pytest.approx(0.2 if lowest == 0 else -0.6)
+    assert half.shape == features.shape
+
+
+class Boxes:
+    """Stands in for the face detector."""
+
+    def __init__(self, box: tuple[int, int, int, int] | None) -> None:
+        self.box = box
+
+    def first_box(self, image: np.ndarray) -> tuple[int, int, int, int] | None:
+        return self.box
+
+
+def test_published_fvd_stretches_the_detectors_box_of_frames_20_to_35(
+    i3d: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = Boxes((40, 20, 160, 60))
+    monkeypatch.setattr("eval.metrics.fvd.BoxDetector", lambda path: boxes)
+    metric = FaceFvd(os.environ["I3D"], protocol="published")
+    assert metric.definitions[0].title == "FVD (published)"
+    pairs = [pair(n, picture(0), image=np.full((100, 200, 3), n, np.uint8)) for n in range(60)]
+    pairs[20].image[:] = picture(3, 200)[:100]
+    measured(metric, pairs)
+    shown = np.rint(i3d.shown[0][0] * 255)  # (3, 16, 224, 224)
+    assert shown[0, 1:, 0, 0].tolist() == list(range(21, 36))
+    expected = cv2.resize(pairs[20].image[20:60, 40:160], (224, 224), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(shown[:, 0].transpose(1, 2, 0), expected)
+    boxes.box = None
+    with pytest.raises(NotComputed, match="frames 20 to 35"):
+        measured(metric, pairs)
+
+
+def test_standard_fvd_frames_both_sides_by_one_square_that_stands_still(i3d: Recorder) -> None:
+    metric = FaceFvd(os.environ["I3D"], first=2, every=20)
+    assert metric.definitions[0].title == "FVD (standard)"
+    pairs = walls(40)
+    wandering = [
+        pair(p.index, p.crop, image=p.image, face=moved(p.face, p.index), reference_face=p.face) for p in pairs
+    ]
+    measured(metric, pairs)
+    measured(metric, wandering)
+    assert len(i3d.shown) == 4, "frames 2 to 17 and 22 to 37"
+    assert np.array_equal(i3d.shown[0], i3d.shown[2])
+    measured(metric, [replace(p, reference_face=None) for p in wandering])
+    clip = i3d.shown[4][0]
+    assert np.array_equal(clip[:, 0], clip[:, 15])
+    with pytest.raises(UserError, match="choose one of standard, published"):
+        FaceFvd(os.environ["I3D"], protocol="both")
+
+
+def moved(face: Face, by: float) -> Face:
+    return Face(face.landmarks3 + np.array([by % 3, 0]), face.box)
+
+
+def test_sync_crops_of_heads_stand_still_and_follow_gaps() -> None:
+    seen: list[np.ndarray] = []
+
+    def embed(frames: np.ndarray) -> int:
+        seen.append(frames)
+        return len(frames)
+
+    pieces = HeadPieces(embed, lambda count, wave: 1.0, lambda scores: {"frames": sum(n for n, _ in scores)})
+    pairs = walls(100)
+    jitter = np.random.default_rng(0).integers(-2, 3, 100)
+    for p in pairs[:50] + pairs[55:]:
+        pieces.add(replace(p, face=moved(p.face, 0) if jitter[p.index] else moved(p.face, 1)))
+    assert pieces.values(Heard(np.zeros(100 * 640)))["frames"] == 95
+    assert [frames.shape for frames in seen] == [(50, 224, 224, 3), (45, 224, 224, 3)]
+    assert all(np.array_equal(frames[0], frame) for frames in seen for frame in frames), "the median of the boxes"
+
+
 def test_flicker_is_nothing_for_still_and_gliding_pictures_and_grows_with_noise() -> None:
     large = picture(3, 2 * SIDE)
     gliding = [pair(n, large[n : n + SIDE, n : n + SIDE]) for n in range(6)]
@@ -220,7 +333,7 @@ def test_long_videos_are_scored_in_pieces_and_gaps_end_a_piece() -> None:
         seen.append((count, len(wave)))
         return float(wave[0])
 
-    pieces = PieceScores(lambda p: p.crop, embed, score, lambda scores: {"mean": sum(n * s for n, s in scores)})
+    pieces = Pieces(embed, score, lambda scores: {"mean": sum(n * s for n, s in scores)})
     indices = [*range(PIECE + 60), *range(400, 430), *range(500, 560)]  # 30 frames are too few
     for index in indices:
         pieces.add(pair(index, np.zeros((2, 2, 3), np.uint8)))
@@ -231,26 +344,7 @@ def test_long_videos_are_scored_in_pieces_and_gaps_end_a_piece() -> None:
         pieces.values(Heard())
 
 
-def test_faces_for_recognition_stand_upright_where_the_network_wants_them() -> None:
-    points = np.zeros((478, 2))
-    turn = 80 * np.array([[0.9, -0.2], [0.2, 0.9]])
-    unit = (identity._TEMPLATE - 56) / 112
-    five = unit @ turn.T + [150, 120]
-    for corners, place in zip((identity._EYES[0], identity._EYES[1]), five[:2]):
-        points[list(corners)] = place
-    points[identity._NOSE] = five[2]
-    points[list(identity._MOUTH)] = five[3:]
-    image = np.zeros((240, 320, 3), np.uint8)
-    for place in five:
-        cv2.circle(image, [round(c) for c in place.tolist()], 2, (255, 0, 0), -1)
-    found = identity.upright(image, points)
-    assert found.shape == (112, 112, 3)
-    for x, y in identity._TEMPLATE.round().astype(int):
-        assert found[y - 1 : y + 2, x - 1 : x + 2, 2].max() > 200  # red of RGB is the last of BGR
-    assert identity.cosine(np.array([1.0, 0.0]), np.array([[1.0], [1.0]])) == pytest.approx(2**-0.5)
-
-
-@pytest.mark.parametrize(("name", "fetched"), [("csim", "sface"), ("fid", "inception-fid"), ("fvd", "i3d")])
+@pytest.mark.parametrize(("name", "fetched"), [("csim", "mobilefacenet"), ("fid", "inception-fid"), ("fvd", "i3d")])
 def test_missing_weights_are_named_with_the_command_that_gets_them(name: str, fetched: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"fetch {fetched}"):
         make_metric(name, {"weights": str(tmp_path / "none")})

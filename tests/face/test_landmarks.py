@@ -119,7 +119,7 @@ def test_given_faces_come_in_order_and_end() -> None:
 
 def test_profiling_timers_of_mediapipe_do_not_end_the_process_after_handlers_were_restored() -> None:
     code = (
-        "import os, signal; from latentsync.face.landmarks import _import_mediapipe; _import_mediapipe();"
+        "import os, signal; from latentsync.face.landmarks import import_mediapipe; import_mediapipe();"
         "signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF));"  # as Lightning does after a run
         "os.kill(os.getpid(), signal.SIGPROF); print('alive')"
     )

@@ -6,6 +6,8 @@ import pytest
 
 from latentsync.errors import UserError
 from latentsync.inference.jobs import folder_jobs, read_manifest
+from latentsync.inference.options import USUAL_SUFFIX
+from latentsync.inference.picture_notes import check_codec
 
 
 def manifest(folder: Path, text: str) -> Path:
@@ -62,5 +64,14 @@ def test_every_input_gets_every_sound(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     jobs = folder_jobs(tmp_path / "in", tmp_path / "sound")
     assert [job.name for job in jobs] == ["a__x.mp4", "a__y.mp4", "b__x.mp4", "b__y.mp4"]
+    assert folder_jobs(tmp_path / "in", tmp_path / "sound", ".mov")[0].name == "a__x.mov"
     with pytest.raises(UserError, match="holds no"):
         folder_jobs(tmp_path / "sound", tmp_path / "in")
+
+
+def test_an_unnamed_output_is_a_file_that_has_a_place_for_the_codec(tmp_path: Path) -> None:
+    lines = "input,codec\na.mp4,\nb.mp4,prores\nc.mp4,vp9\n"
+    assert [job.name for job in read_manifest(manifest(tmp_path, lines))] == ["a.mp4", "b.mov", "c.mkv"]
+    assert read_manifest(manifest(tmp_path, lines), ".mkv")[0].name == "a.mkv"
+    for codec, suffix in USUAL_SUFFIX.items():
+        check_codec(codec, Path(f"a{suffix}"))

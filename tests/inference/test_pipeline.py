@@ -93,6 +93,27 @@ def test_the_sound_and_the_guidance_steer_the_mouth(lip_sync: LipSyncPipeline, h
     assert (results[0] != results[2]).any()
 
 
+def test_guidance_is_the_models_own_unless_it_is_named_and_the_report_tells(
+    lip_sync: LipSyncPipeline, head: Head, tmp_path: Path
+) -> None:
+    lip_sync.guidance_scale = 4.0
+    own = lip_sync(head.video, head.audio, tmp_path / "own.mp4", **FAST)
+    named = lip_sync(head.video, head.audio, tmp_path / "named.mp4", guidance_scale=4.0, **FAST)
+    other = lip_sync(head.video, head.audio, tmp_path / "other.mp4", guidance_scale=1.0, **FAST)
+    assert (own.guidance_scale, named.guidance_scale, other.guidance_scale) == (4.0, 4.0, 1.0)
+    assert "guidance 4" in str(own)
+    np.testing.assert_array_equal(images(own.output), images(named.output))
+    assert (images(own.output) != images(other.output)).any()
+
+
+def test_an_overlap_of_a_whole_window_is_refused_before_anything_is_written(networks: dict, head: Head) -> None:
+    lip_sync = LipSyncPipeline(**networks, face_finder=GivenFaces([]), resolution=head.resolution, num_frames=8)
+    output = head.video.with_name("never.mp4")
+    with pytest.raises(UserError, match=r"window_overlap=8: this model's windows have 8 frames; give 0 to 7"):
+        lip_sync(head.video, head.audio, output, window_overlap=8, **FAST)
+    assert not output.exists()
+
+
 def test_frames_without_a_face_pass_through(networks: dict, head: Head, tmp_path: Path) -> None:
     hidden = {0, 1, *range(16, 24)}
     faces = [[] if number in hidden else points for number, points in enumerate(head.landmarks3)]

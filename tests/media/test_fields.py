@@ -1,13 +1,15 @@
 """Interlaced pictures: which field is first, and pictures made whole."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from picture_kinds import Kind, write_kind
 
 from latentsync.media import PictureReader
-from latentsync.media.fields import BOTTOM, TOP
+from latentsync.media.fields import BOTTOM, TOP, FieldMarker
 from latentsync.media.picture import plane_arrays
 
 
@@ -30,13 +32,10 @@ def comb(picture: np.ndarray) -> float:
 
 def combed(path: Path, count: int = 6) -> Path:
     """A bar that moves between the fields of a frame."""
-    import av
-    from picture_kinds import _field_graph
-
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"flags": "+ilme+ildct", "crf": "5"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        graph = None
+        mark = FieldMarker(TOP)
         for number in range(count):
             frame = av.VideoFrame(96, 64, "yuv420p")
             luma, *chroma = plane_arrays(frame)
@@ -45,10 +44,8 @@ def combed(path: Path, count: int = 6) -> Path:
             luma[:] = 60
             luma[0::2, 8 * number : 8 * number + 20] = 200
             luma[1::2, 8 * number + 4 : 8 * number + 24] = 200
-            frame.pts, frame.time_base = number, stream.codec_context.time_base or 1
-            graph = graph or _field_graph(frame, TOP)
-            graph.push(frame)
-            container.mux(stream.encode(graph.pull()))
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(mark(frame)))
         container.mux(stream.encode(None))
     return path
 
@@ -72,3 +69,25 @@ def test_progressive_pictures_pass_deinterlacing_as_they_are(tmp_path: Path) -> 
     for one, other in zip(plain, passed, strict=True):
         assert one.pts == other.pts
         assert all((a == b).all() for a, b in zip(plane_arrays(one.frame), plane_arrays(other.frame)))
+
+
+@pytest.mark.parametrize("order", [TOP, BOTTOM])
+@pytest.mark.parametrize("size", [(95, 64), (96, 63), (95, 63)])
+def test_the_first_field_of_odd_sizes_is_told_too(tmp_path: Path, order: str, size: tuple[int, int]) -> None:
+    path = write_kind(tmp_path / "a.mov", Kind("prores_ks", "yuv422p10le", fields=order, size=size), count=2)
+    assert next(PictureReader(path).forwards()).look.fields == order
+
+
+@pytest.mark.parametrize("order", [TOP, BOTTOM])
+def test_a_black_beginning_tells_its_first_field(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"flags": "+ilme+ildct"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        frame = av.VideoFrame(96, 64, "yuv420p")
+        for plane, level in zip(plane_arrays(frame), (16, 128, 128)):
+            plane[:] = level
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        container.mux(stream.encode(FieldMarker(order)(frame)))
+        container.mux(stream.encode(None))
+    assert next(PictureReader(path).forwards()).look.fields == order

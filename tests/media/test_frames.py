@@ -94,12 +94,15 @@ def test_a_video_of_any_rate_becomes_25_frames_a_second(
     tmp_path: Path, suffix: str, count: int, fps: Fraction | int, expected: list[int]
 ) -> None:
     path = counted_video(tmp_path / f"a{suffix}", count, fps)
-    assert numbers(list(read_frames_at(path, 25))) == expected
+    frames = list(read_frames_at(path, 25))
+    assert numbers([frame.image for frame in frames]) == expected == [frame.number for frame in frames]
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert all(frame.time <= frame.index / 25 + 2e-3 for frame in frames), "no picture before its time"
 
 
 def test_a_stalled_video_repeats_its_last_picture_in_time(tmp_path: Path) -> None:
     path = counted_video(tmp_path / "a.mp4", 4, 25, [0, 0.04, 0.2, 0.24])
-    assert numbers(list(read_frames_at(path, 25))) == [0, 1, 1, 1, 1, 2, 3]
+    assert numbers([frame.image for frame in read_frames_at(path, 25)]) == [0, 1, 1, 1, 1, 2, 3]
 
 
 def test_reading_keeps_one_frame_at_a_time(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
@@ -13,12 +14,14 @@ from torch.utils.data import DataLoader
 
 from latentsync.data.sample import ClipBatch
 from latentsync.errors import UserError
+from latentsync.face.mouth_mask import mouth_mask
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
+from latentsync.models.patch_discriminator import PatchDiscriminator
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.video_encoder import VideoEncoder, videomae_for_pretraining
 from latentsync.synthetic.speech import AudioEncoderModule
-from latentsync.training.autoencoder import AutoencoderModule
+from latentsync.training.autoencoder import AutoencoderModule, single_frames
 from latentsync.training.export import ExportPart
 from latentsync.training.optimization import freeze, optimizer_config, select_trainable
 from latentsync.training.syncnet import SyncNetModule
@@ -75,13 +78,13 @@ def lower_at_the_end(losses: list[float]) -> bool:
     return sum(losses[-5:]) < sum(losses[:5])
 
 
-def autoencoder_module() -> AutoencoderModule:
+def autoencoder_module(**options: Any) -> AutoencoderModule:
     torch.manual_seed(0)
     vae = AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
         block_out_channels=[8, 16, 16, 16], norm_num_groups=8, layers_per_block=1, mid_block_add_attention=False,
     )  # fmt: skip
-    return AutoencoderModule(vae, ADAM)
+    return AutoencoderModule(vae, ADAM, resolution=64, **options)
 
 
 def smooth_frames() -> Tensor:
@@ -108,9 +111,53 @@ def test_error_in_the_mouth_costs_more_than_elsewhere() -> None:
     mouth[..., 40:48, 28:36] = 1
     brow[..., 4:12, 28:36] = 1
     cost = [float(module._weighted(wrong, frames)) for wrong in (mouth, brow)]
-    area, mouth_area = 64 * 64, 24 * 32
+    area, generated = 64 * 64, float((1 - mouth_mask(64)).sum())
     assert cost[1] == pytest.approx(2 * 64 / area)
-    assert cost[0] == pytest.approx(2 * 64 / area + module.mouth_weight * 2 * 64 / mouth_area)
+    assert cost[0] == pytest.approx(2 * 64 / area + module.mouth_weight * 2 * 64 / generated)
+
+
+def test_clips_give_their_target_and_reference_frames_one_by_one() -> None:
+    batch = clips(2, 32)
+    frames = single_frames(batch)
+    assert frames.shape == (2 * 32, 3, 32, 32)
+    assert torch.equal(frames[0], batch.target[0, 0])
+    assert torch.equal(frames[16], batch.reference[0, 0])
+    batch.target = None
+    with pytest.raises(UserError, match="pixels=true"):
+        single_frames(batch)
+
+
+def test_adversary_and_autoencoder_are_taught_against_each_other_and_neither_by_the_others_loss() -> None:
+    torch.manual_seed(3)
+    judge = PatchDiscriminator((8, 16), norm_num_groups=4)
+    module = autoencoder_module(adversary=judge, adversarial_weight=0.5)
+    frames = smooth_frames()
+    decoded = (frames * 0.5).requires_grad_()
+    terms = module._adversarial(judge, decoded, frames)
+    terms["adversarial"].backward(retain_graph=True)
+    assert decoded.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in judge.parameters())
+    decoded.grad = None
+    terms["adversary"].backward()
+    assert decoded.grad is None
+    assert all(weight.grad is not None for weight in judge.parameters())
+    assert float(terms["adversarial"]) == pytest.approx(-0.5 * float(judge(decoded).mean()), abs=1e-5)
+
+
+def test_adversary_counts_from_its_step_on() -> None:
+    def logged(start: int) -> dict[str, float]:
+        judge = PatchDiscriminator((8,), norm_num_groups=4)
+        module = autoencoder_module(adversary=judge, adversarial_weight=0.1, adversarial_start=start)
+        return fit(module, smooth_frames(), 2)[1]
+
+    assert "train/adversary" in logged(1)
+    assert "train/adversary" not in logged(2)
+
+
+@pytest.mark.parametrize("weight", ["perceptual_weight", "adversarial_weight"])
+def test_a_weight_without_what_it_weighs_is_refused(weight: str) -> None:
+    with pytest.raises(UserError, match=weight):
+        autoencoder_module(**{weight: 0.1})
 
 
 def syncnet_module() -> SyncNetModule:

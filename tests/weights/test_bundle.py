@@ -14,7 +14,7 @@ from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.weight_files import fingerprint
 from latentsync.weights.adapter import read
-from latentsync.weights.bundle import load_bundle, load_unet
+from latentsync.weights.bundle import load_bundle, load_unet, settle_guidance
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,15 @@ def test_folder_gives_all_parts_and_what_it_is_made_for(folder: Path, golden_sta
     assert not bundle.unet.training
     assert next(bundle.autoencoder.parameters()).dtype == torch.float16
     assert bundle.metadata["temporal_layers"] == "all"
+
+
+def test_guidance_is_the_models_own_word_or_the_published_one_or_none(folder: Path, tmp_path: Path) -> None:
+    found = read(folder / "unet")
+    assert settle_guidance(folder, found, None) == 1.0
+    assert settle_guidance("latentsync-1.5", found, None) == 1.5
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / "model.json").write_text(json.dumps({"guidance_scale": 2.5}))
+    assert load_bundle(tmp_path / "model").guidance_scale == 2.5
 
 
 @pytest.mark.parametrize("form", ["published", "checkpoint", "folder"])

@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verdict = Literal["ok", "suspicious", "bad"]
+Verdict = Literal["ok", "too weak", "suspicious", "bad"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """check: its name. verdict; message: the figure behind it, and what to do unless all is well. values: for JSON."""
+    """check: its name. verdict: "too weak": the clips do not tell. values: for JSON.
+
+    message: the figure behind the verdict, and what to do unless all is well.
+    """
 
     check: str
     verdict: Verdict

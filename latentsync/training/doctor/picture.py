@@ -5,14 +5,14 @@ from collections import Counter
 import matplotlib.figure
 import numpy as np
 
-from latentsync.training.doctor.clips import GRID, MAX_OFFSET, ClipCoupling, coupling_map
+from latentsync.training.doctor.clips import GRID, MAX_OFFSET, ClipCoupling, Peak, coupling_map
 
 
 def picture(clips: list[ClipCoupling], curves: dict[str, list[float]]) -> "matplotlib.figure.Figure":
     """Three panels: histogram of offsets, map of r² with the sound, loss on one batch."""
     figure = matplotlib.figure.Figure(figsize=(11, 3.4), layout="constrained")
     offsets, mouth, learning = figure.subplots(1, 3)
-    counts = Counter(clip.offset for clip in clips)
+    counts = Counter(Peak.of(clip.r_squared).offset for clip in clips)
     lags = np.arange(-MAX_OFFSET, MAX_OFFSET + 1)
     offsets.bar(lags, [counts[int(lag)] for lag in lags])
     offsets.set(xlabel="lips after their sound, frames", ylabel="clips", title="Offset of the clips")
