@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from eval.lip_sync import check_settings, evaluate
-from eval.lip_sync_report import Settings, means, write_results
+from eval.lip_sync import DRAWN_METRICS, Plan, check_drawn, check_seeds, measure
+from eval.lip_sync_pairs import CROSS, drawn_pairs
+from eval.lip_sync_report import by_kind, write_results
 from latentsync.face.landmarks import GivenFaces
 from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.training.lipsync import LipSyncModule
@@ -27,8 +28,12 @@ class SyntheticHeads:
         guidance_scale: float = 1.0,
         seed: int = 1,
     ) -> None:
-        self._settings = Settings("in training", num_identities, seconds, num_inference_steps, guidance_scale, seed)
-        check_settings(self._settings)
+        check_drawn(num_identities, seconds)
+        check_seeds([seed], guidance_scale, num_inference_steps)
+        options = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
+        told = {"weights": "in training", "num_identities": num_identities, "seconds": seconds, "seed": seed, **options}
+        self._plan = Plan([seed], {name: {} for name in DRAWN_METRICS}, "json", options, [CROSS], told)
+        self._drawn = num_identities, seconds, seed
         self._num_frames = num_frames
         self._audio_encoder = load_audio_encoder(audio_encoder).eval()
 
@@ -37,11 +42,9 @@ class SyntheticHeads:
             module.unet, module.autoencoder, self._audio_encoder, GivenFaces([]),
             resolution=module.conditioning.mouth_mask.shape[-1], num_frames=self._num_frames, device=module.device,
         )  # fmt: skip
-        rows = evaluate(pipeline, self._settings, folder, progress=False)
-        write_results(rows, self._settings, folder)
-        found = means(rows)
-        return {
-            "mouth_r": found["generated"]["driving"],
-            "own_mouth_r": found["generated"]["source"],
-            "psnr_outside_mouth": found["psnr_outside_mouth"],
-        }
+        people, seconds, seed = self._drawn
+        pairs = drawn_pairs(folder / "sources", people, seconds, pipeline.resolution, seed)
+        outcome = measure(pipeline, pairs, self._plan, folder, progress=False)
+        write_results(outcome, self._plan.told, folder)
+        means = by_kind(outcome)[CROSS]
+        return {name: means[name].mean for name in ("mouth_r", "own_mouth_r", "psnr_outside_mouth")}

@@ -169,7 +169,8 @@ def _generated(config: DictConfig, output: Path) -> tuple[Path, Path, dict[str, 
     }
     check_same(output, {**told, "protocol": config.protocol})
     unpack(shards, clips, pictures, sources, output / "sources")
-    generate(pipeline, pairs, output / "sources", output / "generated", options)
+    tracks = output / "work" / "tracks" if "mouth_track" in config.metrics else None
+    generate(pipeline, pairs, output / "sources", output / "generated", options, tracks)
     return output / "generated", output / "sources", told | {"frames a second": "of the source; scored at 25"}, pairs
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.mouth_tracks import stored_track, why_unusable
 from latentsync.errors import UserError
-from latentsync.face.landmarks import GivenFaces
+from latentsync.face.landmarks import FaceFinder, GivenFaces
 from latentsync.work.files import write_whole
 from latentsync.work.progress import ProgressBar
 
@@ -41,10 +42,16 @@ def check_same(output: Path, settings: dict[str, Any]) -> None:
 
 
 def generate(
-    pipeline: "LipSyncPipeline", pairs: dict[str, str], sources: Path, output: Path, options: dict[str, Any]
+    pipeline: "LipSyncPipeline",
+    pairs: dict[str, str],
+    sources: Path,
+    output: Path,
+    options: dict[str, Any],
+    tracks: Path | None = None,
 ) -> None:
     """Lip-sync every clip of `sources` to the speech that `pairs` gives it, into `output`, with the truth of that
-    speech beside it. Finished ones stay; one that fails is told and left out."""
+    speech beside it: of drawn heads what is known, of real ones, with a folder `tracks` for them, what landmarks say.
+    Finished ones stay; one that fails is told and left out."""
     output.mkdir(parents=True, exist_ok=True)
     found = pipeline.face_finder
     todo = [(clip, speech) for clip, speech in pairs.items() if not (output / f"{clip}.mp4").is_file()]
@@ -60,7 +67,12 @@ def generate(
             pipeline.face_finder = found if landmarks is None else GivenFaces(list(np.asarray(landmarks)))
             if truth or spoken:
                 content = {"truth": {"landmarks3": landmarks} if landmarks else {}, "driving_truth": spoken}
+                content |= {"source_truth": {"opening": truth["opening"]} if "opening" in truth else {}}
                 write_whole(output / f"{clip}.json", json.dumps(content).encode())
+            elif tracks is not None:
+                known = {"driving_track": sources / f"{speech}.mp4", "source_track": sources / f"{clip}.mp4"}
+                measured = {name: _track(video, found, tracks) for name, video in known.items()}
+                write_whole(output / f"{clip}.json", json.dumps(measured).encode())
             try:
                 pipeline(
                     sources / f"{clip}.mp4", sources / f"{speech}.wav", output / f"{clip}.mp4",
@@ -69,6 +81,15 @@ def generate(
             except UserError as error:
                 print(f"clip '{clip}' is not generated: {error}", file=sys.stderr, flush=True)
     pipeline.face_finder = found
+
+
+def _track(video: Path, finder: FaceFinder, folder: Path) -> dict[str, Any] | None:
+    """The mouth of a video for JSON; None, and told, where it cannot be measured."""
+    track = stored_track(video, finder, folder)
+    if reason := why_unusable(track):
+        print(f"clip '{video.stem}' has no track of the mouth: {reason}", file=sys.stderr, flush=True)
+        return None
+    return track.plain()
 
 
 def _truth(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eval.metrics.metric import FramePair, Heard, Measurement, Metric, NotComputed
+from eval.mouth_tracks import MouthTrack
 from latentsync.errors import UserError
 from latentsync.face.alignment import FaceAligner, crop_with
 from latentsync.face.face_file import MEDIAPIPE, FacesFromFile, open_face_finder
@@ -115,7 +116,7 @@ class VideoScorer:
                 continue
             crop = aligner.align(frame.image, guide.landmarks3)
             if other is None:
-                yield FramePair(frame.index, frame.image, crop.crop, face)
+                yield FramePair(frame.index, frame.image, crop.crop, face, matrix=crop.matrix)
                 continue
             if true.image.shape != frame.image.shape:
                 raise UserError(
@@ -123,23 +124,36 @@ class VideoScorer:
                     f"'{reference}' has {true.image.shape[1]} × {true.image.shape[0]}; scale one of them"
                 )
             true_crop = crop_with(true.image, crop.matrix, self._resolution)
-            yield FramePair(frame.index, frame.image, crop.crop, face, true.image, true_crop, true_face)
+            yield FramePair(
+                frame.index, frame.image, crop.crop, face, true.image, true_crop, true_face, matrix=crop.matrix
+            )
 
 
 def _heard(video: Path) -> Heard:
-    """The video's sound, and the truth of the speech where a JSON beside it has "driving_truth" or "truth"."""
+    """The video's sound, and what the JSON beside it knows: the mouths of the speech and of the source, as drawn
+    ("driving_truth" or "truth", "source_truth") or as seen ("driving_track", "source_track")."""
     wave = load_audio(video) if probe_video(video).has_audio else None
     path = video.with_suffix(".json")
     if not path.is_file():
         return Heard(wave)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"'{path}': not JSON ({error})") from error
+        driving, source = (content.get(f"{name}_track") for name in ("driving", "source"))
+        tracks = [None if track is None else MouthTrack.from_plain(track) for track in (driving, source)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"'{path}': not JSON of mouths ({error})") from error
     truth: Any = content.get("driving_truth") or content.get("truth") or content
-    opening, pause = truth.get("opening"), truth.get("pause")
+    own: Any = content.get("source_truth") or {}
     return Heard(
         wave,
-        None if opening is None else np.asarray(opening, dtype=np.float64),
-        None if pause is None else np.asarray(pause, dtype=bool),
+        opening=_values(truth, "opening", float),
+        pause=_values(truth, "pause", bool),
+        own_opening=_values(own, "opening", float),
+        driving_track=tracks[0],
+        source_track=tracks[1],
     )
+
+
+def _values(truth: Mapping[str, Any], name: str, kind: type) -> np.ndarray | None:
+    found = truth.get(name)
+    return None if found is None else np.asarray(found, dtype=kind)

@@ -13,7 +13,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     # Here and not beside the parity suite: only a conftest that pytest reads first may add options.
+    parser.addoption("--thorough", action="store_true", help="all cases of the tests that try a few by default")
     parser.addoption("--goldens", metavar="DIR", help="folder of goldens for tests/parity (default: tests/goldens)")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether all cases are wanted of tests that try a few by default."""
+    return request.config.getoption("--thorough")
 
 
 @pytest.fixture(scope="session")

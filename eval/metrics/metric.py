@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from eval.mouth_tracks import MouthTrack
 from latentsync.face.landmarks import Face
 
 Values = dict[str, float]
@@ -45,7 +46,8 @@ class FramePair:
     """A moment at 25 a second in the video that is scored and in its reference; times agree.
 
     image, reference_image: (H, W, 3) uint8 RGB; crop, reference_crop: (R, R, 3) aligned, both by the reference's
-    landmarks where there is one; face, reference_face: as found; reference_…: None without a reference.
+    landmarks where there is one; face, reference_face: as found; reference_…: None without a reference; matrix: (2, 3),
+    image to canvas, of both crops.
     """
 
     index: int
@@ -55,16 +57,23 @@ class FramePair:
     reference_image: np.ndarray | None = None
     reference_crop: np.ndarray | None = None
     reference_face: Face | None = None
+    matrix: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What is known of a video beside its pictures. wave (N,) float32 16 kHz or None; opening, pause: (F,) of the
-    speech that drives it, known for synthetic heads."""
+    """What is known of a video beside its pictures. wave (N,) float32 16 kHz or None.
+
+    Of drawn heads: opening, pause: (F,) of the speech that drives it; own_opening: (F,) of the source video.
+    Of real people: driving_track, source_track: the mouths of the video that the speech came from, and of the source.
+    """
 
     wave: np.ndarray | None = None
     opening: np.ndarray | None = None
     pause: np.ndarray | None = None
+    own_opening: np.ndarray | None = None
+    driving_track: MouthTrack | None = None
+    source_track: MouthTrack | None = None
 
 
 class Measurement(Protocol):

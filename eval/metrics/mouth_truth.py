@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from eval.metrics.correlation import correlation
 from eval.metrics.metric import Definition, FramePair, Heard, NotComputed
-from eval.mouth_scores import OPEN, correlation
 from latentsync.synthetic.mouth import measure_mouth_opening
+
+OPEN = 0.1
+"""A mouth measured wider open than this in a pause of the speech leaks."""
 
 
 class MouthTruth:
@@ -15,6 +18,10 @@ class MouthTruth:
 
     definitions: Sequence[Definition] = (
         Definition("mouth_r", "mouth r", "", "higher", "r of measured and true opening", "this project", "sound"),
+        Definition(
+            "own_mouth_r", "own mouth r", "", "lower", "r of the opening with the source video's true one",
+            "this project", "sound",
+        ),
         Definition(
             "mouth_error", "mouth error", "of full opening", "lower", "mean |measured − true opening|", "this project",
             "sound",
@@ -47,6 +54,8 @@ class _MouthTruth:
         indices = np.array(self._indices)[known]
         measured, true = np.concatenate(self._mouths)[known], heard.opening[indices]
         found = {"mouth_r": correlation(measured, true), "mouth_error": float(np.abs(measured - true).mean())}
+        if heard.own_opening is not None and indices[-1] < len(heard.own_opening):
+            found["own_mouth_r"] = correlation(measured, heard.own_opening[indices])
         if heard.pause is not None and heard.pause[indices].any():
             found["mouth_leak"] = 100 * float((measured[heard.pause[indices]] > OPEN).mean())
         return found

@@ -20,6 +20,11 @@ METRICS = {
     "flicker": "eval.metrics.flicker.WarpedFlicker",
     "leak": "eval.metrics.silence.SilenceLeak",
     "mouth_truth": "eval.metrics.mouth_truth.MouthTruth",
+    "mouth_track": "eval.metrics.mouth_track.MouthTracks",
+    "mouth_region": "eval.metrics.mouth_region.MouthRegion",
+    "region_lpips_alex": "eval.metrics.region_lpips.RegionLpips",
+    "region_lpips_vgg": "eval.metrics.region_lpips.RegionLpips",
+    "untouched": "eval.metrics.untouched.Untouched",
 }
 
 

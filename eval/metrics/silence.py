@@ -7,10 +7,9 @@ import numpy as np
 
 from eval.metrics.metric import Definition, FramePair, Heard, NotComputed
 from eval.metrics.mouth_landmarks import mesh
+from eval.mouth_tracks import mouth_size
 from latentsync.errors import UserError
 from latentsync.media.rates import FPS, SAMPLE_RATE
-
-_LIPS, _FACE = (13, 14), (10, 152)  # inner middle of the lips, forehead and chin
 
 
 class SilenceLeak:
@@ -42,9 +41,7 @@ class _Leak:
 
     def add(self, pair: FramePair) -> None:
         if pair.face is not None:
-            points = mesh(pair.face)
-            apart, height = (float(np.linalg.norm(points[a] - points[b])) for a, b in (_LIPS, _FACE))
-            self._gaps[pair.index] = apart / height
+            self._gaps[pair.index] = mouth_size(mesh(pair.face))[0]
 
     def values(self, heard: Heard) -> dict[str, Any]:
         if heard.wave is None:

@@ -119,7 +119,7 @@ class LipSyncPipeline:
             device=where,
             dtype=kind,
             guidance_scale=bundle.guidance_scale,
-            schedule=bundle.schedule,
+            schedule=None if bundle.schedule is None else NoiseSchedule(**bundle.schedule),
         )
 
     def __call__(

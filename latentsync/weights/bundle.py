@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.errors import UserError
 from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
@@ -32,8 +31,8 @@ class Bundle:
     """What inference needs, on one device.
 
     unet, autoencoder, audio_encoder: in eval mode. resolution: side of the face crop in pixels. num_frames: frames in a
-    window. guidance_scale: that the model was made for. schedule: of the noise, None = the published one. metadata:
-    what the weights say of themselves.
+    window. guidance_scale: that the model was made for. schedule: arguments of `NoiseSchedule`, None = the
+    published one. metadata: what the weights say of themselves.
     """
 
     unet: UNet3DConditionModel
@@ -42,7 +41,7 @@ class Bundle:
     resolution: int
     num_frames: int
     guidance_scale: float = 1.0
-    schedule: NoiseSchedule | None = None
+    schedule: Mapping[str, Any] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -88,7 +87,7 @@ def load_bundle(
         resolution=size,
         num_frames=fit.num_frames or told.num_frames or PUBLISHED_FRAMES,
         guidance_scale=settle_guidance(weights, found, told.guidance_scale),
-        schedule=None if told.schedule is None else NoiseSchedule(**told.schedule),
+        schedule=told.schedule,
         metadata=fit.as_metadata(),
     )
 

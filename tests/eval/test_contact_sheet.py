@@ -30,5 +30,5 @@ def test_a_sheet_of_nothing_is_refused():
 
 
 def test_a_folder_without_an_evaluation_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no \*_generated"):
+    with pytest.raises(UserError, match="no cross/seed_"):
         evaluation_rows(tmp_path, 2)

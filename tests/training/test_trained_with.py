@@ -63,7 +63,7 @@ def test_checkpoint_and_export_are_used_with_the_parts_they_were_trained_with(ru
         assert all(torch.equal(value, ears[key]) for key, value in bundle.audio_encoder.encoder.state_dict().items())
         assert (bundle.resolution, bundle.num_frames) == (SIDE, 16)
         assert bundle.schedule is not None
-        assert bundle.schedule.beta_end == 0.02
+        assert bundle.schedule["beta_end"] == 0.02
 
 
 def test_exported_folder_is_complete_without_the_run_and_has_a_card(run: Path, tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
-"""Videos with planted faults, and what data preparation makes of them: `python -m benchmarks.planted_cases`.
+"""Videos with planted faults, and what data preparation makes of them.
 
-Prints a Markdown table: case, fates expected and found, offset planted and found. Synthetic heads and the default
-limits. Where sound and time are at stake: landmarks from the generator and the embedded SyncNet, which knows no other
-crops. Where finding the face is: MediaPipe, and no SyncNet. A folder of real clips as argument adds a row for each.
+Synthetic heads and the default limits. Where sound and time are at stake: landmarks from the generator and the embedded
+SyncNet, which knows no other crops. Where finding the face is: MediaPipe, and no SyncNet.
 """
 
 import json
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,8 +22,7 @@ from data_prep.manifest import Row
 from data_prep.parts import Measuring
 from data_prep.prepare import prepare
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
-from latentsync.work.local_runner import LocalRunner
-from latentsync.work.runner import Runner, limit_threads
+from latentsync.work.runner import Runner
 
 RESOLUTION, SECONDS, FPS = 128, 4.0, 25
 CLIPS = {"min_seconds": 2.0, "max_seconds": 4.0}
@@ -281,34 +277,3 @@ def _found(rows: list[Row], name: str) -> tuple[list[str], list[float]]:
     accepted = [row["fate"] for row in mine if row["fate"] == "accepted"]
     fates = [*accepted, *sorted({str(row["reason"]) for row in mine if row["fate"] != "accepted"})]
     return fates, [row["offset_frames"] for row in mine if row.get("offset_frames") is not None]
-
-
-def real_rows(clips: Path, folder: Path, runner: Runner) -> list[str]:
-    """Table rows for real clips."""
-    rows = _prepared(clips, folder / "real", runner, sound=False)
-    names = sorted({row["source"] for row in rows})
-    return [f"| real: {name} | | {', '.join(_found(rows, name)[0])} | | |" for name in names]
-
-
-def main(arguments: list[str]) -> int:
-    """Print the table; the exit code says whether all is right."""
-    limit_threads(1)
-    with tempfile.TemporaryDirectory() as temporary:
-        runner = LocalRunner(2)
-        verdicts = judged(sound_cases(), Path(temporary) / "sound", runner, sound=True)
-        verdicts += judged(picture_cases(), Path(temporary) / "pictures", runner, sound=False)
-        print("| case | expected | found | offset planted | offset found |\n| --- | --- | --- | --- | --- |")
-        for verdict in verdicts:
-            expected = " or ".join(", ".join(fates) for fates in verdict.case.fates)
-            planted = "" if verdict.case.delay is None else f"{-verdict.case.delay:+d}"
-            found = ", ".join(f"{offset:+.0f}" for offset in verdict.offsets)
-            mark = "" if verdict.right else " **wrong**"
-            print(f"| {verdict.case.name} | {expected} | {', '.join(verdict.fates)}{mark} | {planted} | {found} |")
-        if arguments:
-            print("\n".join(real_rows(Path(arguments[0]), Path(temporary), runner)))
-        print(f"\n{sum(verdict.right for verdict in verdicts)} of {len(verdicts)} as expected.")
-        return 0 if all(verdict.right for verdict in verdicts) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,13 +1,9 @@
-"""Does every metric move the right way when videos get worse? `python -m benchmarks.graded_damage [I3D weights]`.
+"""Videos made worse in steps: blur, noise, held frames, delay, a mouth that stands still, the mouth of other speech.
 
-Synthetic heads with known truth are damaged in steps: blur, noise, held frames, delay, a mouth that stands still, the
-mouth of other speech. Prints a Markdown table: a row for each damage and step, a column for each metric; and, below it,
-every metric that should have moved one way throughout and did not. Exit code 1 if there is one.
+Synthetic heads with known truth, so that every metric of evaluation can be asked whether it moves the right way.
 """
 
 import json
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,11 +18,11 @@ from eval.scoring import Settings
 from latentsync.synthetic.articulation import Articulation
 from latentsync.synthetic.clip import SyntheticClip, draw_clip
 from latentsync.synthetic.face import render_scene, scene_size
-from latentsync.work.local_runner import LocalRunner
-from latentsync.work.runner import limit_threads
+from latentsync.work.runner import HereRunner
 
-RESOLUTION, SECONDS, PEOPLE = 128, 3.0, 4
+RESOLUTION, SECONDS = 128, 3.0
 _MOTION = 12  # which of a clip's random streams moves the head, see `draw_clip`
+HIGHER_IS_BETTER = ("ssim", "psnr", "sync_confidence", "sync_accuracy", "mouth_r")
 Damage = Callable[[SyntheticClip, float], np.ndarray]
 
 
@@ -102,8 +98,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def score(clips: list[SyntheticClip], damage: Callable[[SyntheticClip], np.ndarray], folder: Path, i3d: str) -> dict:
-    """Metric -> mean, of the damaged clips against the whole ones."""
+def score(
+    clips: list[SyntheticClip], damage: Callable[[SyntheticClip], np.ndarray], folder: Path, thorough: bool
+) -> dict:
+    """Metric -> mean, of the damaged clips against the whole ones. thorough: with the metrics that take long."""
     for clip in clips:
         name = f"{clip.person.seed}.mp4"
         for part, frames in (("true", clip.frames), ("damaged", damage(clip))):
@@ -112,18 +110,20 @@ def score(clips: list[SyntheticClip], damage: Callable[[SyntheticClip], np.ndarr
             write_clip(path, replace(clip, frames=frames), crf=8)
             path.with_suffix(".json").write_text(json.dumps({"truth": clip.truth()}))
     means: dict[str, float] = {}
-    for finder, metrics in (("json", pixels_and_sync(i3d)), ("mediapipe", {"lmd": {}})):
+    asked = {"json": pixels_and_sync(thorough), **({"mediapipe": {"lmd": {}}} if thorough else {})}
+    for finder, metrics in asked.items():
         results = run(folder, finder, metrics)
         means |= {name: summary.mean for name, summary in results.summaries.items()}
     return means
 
 
-def pixels_and_sync(i3d: str) -> dict:
+def pixels_and_sync(thorough: bool) -> dict:
     """Metrics for which the generator's own landmarks are best, with their options."""
+    fvd = {"fvd": {"every": 16}} if thorough else {}  # needs weights that `fetch i3d` gets
     return {
         "similarity": {}, "lpips": {}, "flicker": {}, "mouth_truth": {},
         "sync_stable": {"weights": "checkpoints/demo/syncnet"},
-        "fvd": {"weights": i3d or None, "every": 16},
+        **fvd,
     }  # fmt: skip
 
 
@@ -133,48 +133,31 @@ def run(folder: Path, finder: str, metrics: dict) -> Results:
     output = folder / finder
     output.mkdir()
     protocol = {"protocol": "reconstruction"}
-    return evaluate("damaged", folder / "damaged", folder / "true", output, settings, LocalRunner(2), protocol)
+    return evaluate("damaged", folder / "damaged", folder / "true", output, settings, HereRunner(), protocol)
 
 
-def wrong_ways(found: dict[str, list[dict]], better: Mapping[str, str]) -> list[str]:
-    """Every metric that does not get worse with each step of a damage that it has to tell."""
+def wrong_ways(found: Mapping[str, list[dict]]) -> list[str]:
+    """Every metric that does not get worse with each step of a damage that it has to tell. found: damage -> means of
+    nothing done and of each step."""
     wrong = []
-    for name, (_, _, told) in DAMAGES.items():
-        for metric in told:
-            values = [step[metric] for step in found[name] if metric in step]
-            worse = np.diff(values) < 0 if better[metric] == "higher" else np.diff(values) > 0
+    for name, steps in found.items():
+        for metric in DAMAGES[name][2]:
+            values = [step[metric] for step in steps if metric in step]
+            worse = np.diff(values) < 0 if metric in HIGHER_IS_BETTER else np.diff(values) > 0
             if not worse.all():
                 wrong.append(f"{metric} under {name}: {', '.join(f'{value:.3f}' for value in values)}")
     return wrong
 
 
-def main(arguments: list[str]) -> int:
-    """Print the table."""
-    limit_threads(1)
-    i3d = arguments[0] if arguments else ""
-    clips = [draw_clip(100_200 + index, SECONDS, RESOLUTION, 1, mode="scene") for index in range(PEOPLE)]
-    found: dict[str, list[dict]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        none = score(clips, lambda clip: clip.frames, Path(temporary) / "none", i3d)
-        for number, (name, (damage, steps, _)) in enumerate(DAMAGES.items()):
-            found[name] = [none]
-            for step in steps:
-                folder = Path(temporary) / f"{number}_{step}"
-                found[name].append(score(clips, lambda clip, d=damage, s=step: d(clip, s), folder, i3d))
-                print(f"{name} {step:g} done", file=sys.stderr, flush=True)
+def table(found: Mapping[str, list[dict]]) -> str:
+    """A row for each damage and step, a column for each metric; * where it has to get worse."""
+    none = next(iter(found.values()))[0]
     shown = [name for name in COLUMNS if name in none]
-    print("| damage | " + " | ".join(shown) + " |\n" + "| --- " * (len(shown) + 1) + "|")
-    print("| none | " + " | ".join(f"{none[name]:.3f}" for name in shown) + " |")
-    for name, (_, steps, told) in DAMAGES.items():
-        for step, means in zip(steps, found[name][1:]):
-            cells = [f"{means[metric]:.3f}" + ("*" if metric in told else "") for metric in shown]
-            print(f"| {name} {step:g} | " + " | ".join(cells) + " |")
-    higher = ("ssim", "psnr", "sync_confidence", "sync_accuracy", "mouth_r")
-    wrong = wrong_ways(found, {name: "higher" if name in higher else "lower" for name in COLUMNS})
-    print("\n*: has to get worse with every step of this damage.\n")
-    print("\n".join(f"Not monotone: {line}" for line in wrong) or "All of them do.")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    lines = ["| damage | " + " | ".join(shown) + " |", "| --- " * (len(shown) + 1) + "|"]
+    lines.append("| none | " + " | ".join(f"{none[name]:.3f}" for name in shown) + " |")
+    for name, means in found.items():
+        _, steps, told = DAMAGES[name]
+        for step, mean in zip(steps, means[1:]):
+            cells = [f"{mean[metric]:.3f}" + ("*" if metric in told else "") for metric in shown]
+            lines.append(f"| {name} {step:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
