@@ -128,7 +128,7 @@ def faces_of(path: Path, finders: FaceFinders, resolution: int) -> dict[int, lis
             if isinstance(event, TrackFrame):
                 own = tracks.setdefault(event.track, [])
                 aligner = aligners.setdefault(event.track, TrackAligner(resolution))
-                own.append(aligner.align(event, look_at(frame.image, event.face, len(own) % LIGHT_EVERY == 0)))
+                own += aligner.push(event, look_at(frame.image, event.face, len(own) % LIGHT_EVERY == 0))
     return tracks
 
 

@@ -14,6 +14,7 @@ from data_prep.manifest import STAGES
 from data_prep.shots import ShotSplitter
 from data_prep.sources import Source
 from latentsync.errors import UserError
+from latentsync.media.audio_streams import check_track
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Measuring:
 
     resolution: side of the crops in pixels. shots: of `ShotSplitter`; finder: of `FaceFinders`; tracks: of
     `ShotTracker`; clips: of `ClipSettings`; hyperiqa: whether to run it; device: where. box_size: S of the crops around
-    the face's box that the sync scorer wants, 0 = it takes the aligned crops.
+    the face's box that the sync scorer wants, 0 = it takes the aligned crops. audio_track: a number from 0 or a
+    language tag, None: each source's default track.
     """
 
     resolution: int = 256
@@ -33,8 +35,10 @@ class Measuring:
     hyperiqa: bool = False
     device: str = "cpu"
     box_size: int = 0
+    audio_track: str | int | None = None
 
     def __post_init__(self) -> None:
+        check_track(self.audio_track)
         if self.resolution < 32 or self.resolution % 8:
             raise UserError(f"measure.resolution={self.resolution}: give a multiple of 8, at least 32")
 

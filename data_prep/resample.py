@@ -8,6 +8,7 @@ from data_prep.candidate import FaceFrame, Rejected
 from data_prep.manifest import Row
 from latentsync.errors import UserError
 from latentsync.media.audio import decoded_chunks
+from latentsync.media.audio_streams import Track
 from latentsync.media.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 from latentsync.work.runner import Alive
 
@@ -17,14 +18,15 @@ STAGE = "resample"
 class SourceSound:
     """The sound of a source in a scratch file, so that memory does not grow with its length.
 
-    path: the scratch file, int16; alive: told that it gets on. Raises Rejected where there is nothing to decode.
+    path: the scratch file, int16; alive: told that it gets on; track: see `Measuring.audio_track`. Raises Rejected
+    where there is nothing to decode.
     """
 
-    def __init__(self, source: Path, path: Path, alive: Alive) -> None:
+    def __init__(self, source: Path, path: Path, alive: Alive, track: Track = None) -> None:
         self.path = path
         with path.open("wb") as file:
             try:
-                for chunk in decoded_chunks(source, SAMPLE_RATE, "mono"):
+                for chunk in decoded_chunks(source, SAMPLE_RATE, "mono", track):
                     alive(0.0)
                     file.write(np.rint(chunk[0].clip(-1, 1) * 32767).astype("<i2").tobytes())
             except UserError as error:

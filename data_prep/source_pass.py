@@ -69,7 +69,9 @@ class SourcePass:
         with self.clock.stage("probe"):
             self._base |= probe(self._source)
         with self.clock.stage("resample"):
-            self._sound = SourceSound(self._source.path, self._folder / "sound.raw", alive)
+            self._sound = SourceSound(
+                self._source.path, self._folder / "sound.raw", alive, self._parts.measuring.audio_track
+            )
         try:
             self._frames(alive)
         finally:

@@ -40,9 +40,10 @@ def serve(given: argparse.Namespace) -> None:
     """Raises UserError."""
     import os
 
+    from latentsync.app.pipeline_apart import PipelineApart
     from latentsync.app.service import Limits, LipSyncService
+    from latentsync.inference.batch import Loader
     from latentsync.inference.options import LipSyncOptions
-    from latentsync.inference.pipeline import LipSyncPipeline
 
     limits = Limits(int(given.max_mb * 1e6), given.max_seconds)
     LipSyncOptions(num_inference_steps=given.steps)
@@ -55,8 +56,9 @@ def serve(given: argparse.Namespace) -> None:
         except ImportError as error:
             raise UserError("the page needs Gradio: pip install 'latentsync-in-lightning[app]'") from error
         parts = (given.autoencoder, given.audio_encoder, given.resolution)
-        pipeline = LipSyncPipeline.from_pretrained(given.weights, given.device, given.precision, given.faces, *parts)
+        pipeline = PipelineApart(Loader(given.weights, given.device, given.precision, given.faces, *parts))
         with LipSyncService(pipeline, limits) as service:
+            pipeline.start()
             page = build(service, given.steps)
             page.queue(max_size=given.max_waiting)
             try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentsync.app.pipeline_apart import PipelineApart
 from latentsync.errors import UserError
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.pipeline import LipSyncPipeline
@@ -53,11 +54,15 @@ class Limits:
 
 
 class LipSyncService:
-    """Serves requests from any thread; close it, or use it as a context manager, to remove every folder it made."""
+    """Serves requests from any thread; close it, or use it as a context manager, to remove every folder it made.
 
-    def __init__(self, pipeline: LipSyncPipeline, limits: Limits | None = None) -> None:
+    pipeline: in this process, or apart: then a request that kills its process fails alone.
+    """
+
+    def __init__(self, pipeline: LipSyncPipeline | PipelineApart, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._pipeline = pipeline
+        self._check = pipeline.check if isinstance(pipeline, PipelineApart) else check_request
         self._turn = threading.Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="latentsync-"))
 
@@ -73,7 +78,9 @@ class LipSyncService:
         self.close()
 
     def close(self) -> None:
-        """Remove what is left of all requests."""
+        """Remove what is left of all requests, and end a pipeline that is apart."""
+        if isinstance(self._pipeline, PipelineApart):
+            self._pipeline.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def new_folder(self) -> Path:
@@ -97,7 +104,7 @@ class LipSyncService:
         self.limits.check_file(input, "input")
         if audio is not None:
             self.limits.check_file(audio, "audio")
-        request = check_request(input, audio, folder / "output.mp4", options)
+        request = self._check(input, audio, folder / "output.mp4", options)
         self.limits.check(request)
 
         def progress(done: float, total: int) -> None:

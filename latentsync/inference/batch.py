@@ -1,6 +1,7 @@
 """Running many jobs with networks loaded once: what is done is not done again, what fails is a row with its reason."""
 
 import csv
+import glob
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.inference.report import Fate
-from latentsync.work.files import write_whole
+from latentsync.work.files import remove_leftovers, write_whole
 from latentsync.work.records import Records, job_key
 
 RECORDS = ".jobs"
@@ -95,7 +96,9 @@ class Batch:
         return [job for job in jobs if not self._is_done(job)]
 
     def fail(self, job: Job, reason: str) -> dict[str, Any]:
-        """Record a job whose worker could not do so itself; its row."""
+        """Record a job whose worker could not do so itself, and remove what it left half written; its row."""
+        output = self._folder / job.name
+        remove_leftovers(output.parent, glob.escape(output.name[:100]))
         return self._record(job, {"state": FAILED, "reason": reason})
 
     def write_results(self, jobs: Iterable[Job]) -> list[dict[str, Any]]:

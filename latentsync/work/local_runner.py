@@ -1,7 +1,10 @@
 """A runner of worker processes on this machine."""
 
+import math
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from latentsync.errors import UserError
-from latentsync.work.runner import Answer, CrewRunner, Work, Worker, answer, limit_threads
+from latentsync.work.runner import Answer, CrewRunner, Tell, Work, Worker, answer, limit_threads
 
 _TELL_EVERY = 0.25  # seconds between signs of life
 
@@ -18,7 +21,8 @@ _TELL_EVERY = 0.25  # seconds between signs of life
 class LocalRunner(CrewRunner):
     """Worker processes; see `CrewRunner`.
 
-    threads: of each worker, for pictures and networks; workers times threads should not exceed the cores.
+    threads: of each worker, for pictures and networks, None: as many as it likes; workers times threads should not
+    exceed the cores.
     start_method: of `multiprocessing`; "forkserver" imports what workers need once, "fork" only suits a parent without
     threads; null = "forkserver" where there is one.
     """
@@ -28,7 +32,7 @@ class LocalRunner(CrewRunner):
         num_workers: int = 2,
         time_limit: float = 120.0,
         attempts: int = 2,
-        threads: int = 1,
+        threads: int | None = 1,
         start_method: str | None = None,
     ) -> None:
         super().__init__(num_workers, time_limit, attempts, threads)
@@ -49,7 +53,7 @@ class LocalRunner(CrewRunner):
 class _ProcessCrew:
     context: Any
     work: Work
-    threads: int
+    threads: int | None
     time_limit: float
 
     def hire(self) -> "_Process":
@@ -63,20 +67,68 @@ class _ProcessCrew:
                 yield worker, found
 
 
+class LoneWorker:
+    """One process that answers one item at a time, started at the first and anew at the first after it has died.
+
+    work: as of a runner. threads: see `LocalRunner`. time_limit: seconds without a sign of life after which it is
+    killed. For callers in several threads, who wait for each other.
+    """
+
+    def __init__(self, work: Work, threads: int | None = None, time_limit: float = math.inf) -> None:
+        known = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
+        if context.get_start_method() == "forkserver":
+            context.set_forkserver_preload([*getattr(work, "modules", ())])
+        self._crew = _ProcessCrew(context, work, threads, time_limit)
+        self._process: _Process | None = None
+        self._turn = threading.Lock()
+
+    def answer(self, item: Any, tell: Tell | None = None) -> tuple[Any, str | None, bool]:
+        """(result, failure, whether the process died of it). tell: told the share that is done, at signs of life."""
+        with self._turn:
+            if self._process is None or not self._process.alive:
+                self.close()
+                self._process = self._crew.hire()
+            process = self._process
+            try:
+                process.give(item, 1)
+                heard = process.heard
+                while (found := process.receive(self._crew.time_limit)) is None:
+                    wait([process.connection], timeout=0.25)
+                    if tell is not None and process.heard != heard:
+                        heard = process.heard
+                        tell(process.share)
+                process.take_item()
+            except BaseException:
+                self.close()  # it is not known what it does
+                raise
+            return *found, process.died
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._process is not None and not self._process.gone:
+            self._process.dismiss()
+
+
 class _Process(Worker):
     """The parent's side of one process."""
 
     def __init__(self, crew: _ProcessCrew) -> None:
         super().__init__()
-        self._heard = 0.0
+        self.heard = 0.0
         self.connection: Connection
         self.connection, theirs = crew.context.Pipe()
         self._process = crew.context.Process(target=_serve, args=(theirs, crew.work, crew.threads), daemon=True)
         self._process.start()
         theirs.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can take an item."""
+        return not self.gone and self._process.is_alive()
+
     def _send(self, item: Any) -> None:
-        self._heard = time.monotonic()
+        self.heard = time.monotonic()
         with suppress(BrokenPipeError, ConnectionResetError):  # it is dead, which `receive` tells
             self.connection.send(item)
 
@@ -84,7 +136,7 @@ class _Process(Worker):
         """(result, failure) of the item once it is there; None while it is under way."""
         try:
             while self.connection.poll():
-                self._heard = time.monotonic()
+                self.heard = time.monotonic()
                 message = self.connection.recv()
                 if isinstance(message, tuple):
                     return message
@@ -95,7 +147,7 @@ class _Process(Worker):
             self.died = True
             self.dismiss()
             return None, f"its worker process died ({_cause(self._process.exitcode)})"
-        if time.monotonic() - self._heard > time_limit:
+        if time.monotonic() - self.heard > time_limit:
             self.dismiss()
             return None, f"no progress within the time limit of {time_limit:g} s"
         return None
@@ -113,18 +165,18 @@ def _cause(exitcode: int | None) -> str:
     return f"exit code {exitcode}"
 
 
-def _serve(connection: Connection, work: Work, threads: int) -> None:
+def _serve(connection: Connection, work: Work, threads: int | None) -> None:
     """A worker's life: items come, results go, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     limit_threads(threads)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     last = time.monotonic()
 
     def alive(share: float) -> None:
         nonlocal last
         if time.monotonic() - last >= _TELL_EVERY:
             last = time.monotonic()
-            _leave_if_orphaned()
             try:
                 connection.send(share)
             except (BrokenPipeError, ConnectionResetError) as error:
@@ -132,12 +184,14 @@ def _serve(connection: Connection, work: Work, threads: int) -> None:
 
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         while True:
-            while not connection.poll(1.0):
-                _leave_if_orphaned()
-            connection.send(answer(work, connection.recv(), alive))
+            item = connection.recv()
+            connection.send(0.0)  # the first sign of life: what a process needs to start is over
+            connection.send(answer(work, item, alive))
 
 
-def _leave_if_orphaned() -> None:
+def _end_with_the_parent() -> None:
+    """Nobody waits for what an orphan does, and a decoder that hangs would do it for ever."""
     parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        raise SystemExit(1)
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from latentsync.errors import UserError
-from latentsync.work.runner import Answer, CrewRunner, Work, Worker, answer, limit_threads
+from latentsync.work.local_runner import LoneWorker
+from latentsync.work.runner import Answer, CrewRunner, Work, Worker
 
 _TELL_EVERY = 0.5  # seconds between signs of life
 _OBJECT_STORE_BYTES = 100 << 20  # items and results are names and numbers
@@ -34,7 +35,7 @@ class RayRunner(CrewRunner):
         gpus: float = 0.0,
         time_limit: float = 120.0,
         attempts: int = 2,
-        threads: int = 1,
+        threads: int | None = 1,
     ) -> None:
         super().__init__(num_workers, time_limit, attempts, threads)
         for name, number in {"cpus": cpus, "gpus": gpus}.items():
@@ -129,7 +130,8 @@ class _Actor(Worker):
     def answer(self) -> Answer:
         """(result, failure) of a call that is over."""
         try:
-            return self._ray.get(self.pending)
+            result, failure, self.died = self._ray.get(self.pending)
+            return result, failure
         except self._ray.exceptions.RayActorError as error:
             self.died = self.gone = True
             said = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -157,17 +159,16 @@ class _Board:
 
 
 class _Host:
-    """A worker's actor. Its calls come one at a time, in the process's main thread."""
+    """A worker's actor. Calls come one at a time and are done in a process of its own: it can tell how that died."""
 
     def __init__(self, board: Any, name: str, work: Work, threads: int) -> None:
-        limit_threads(threads)
-        self._board, self._name, self._work = board, name, work
+        self._board, self._name = board, name
+        self._worker = LoneWorker(work, threads)
         self._last = 0.0
 
-    def call(self, item: Any) -> Answer:
-        """(result, failure) of one item."""
-        self._board.write.remote(self._name, 0.0)
-        return answer(self._work, item, self._alive)
+    def call(self, item: Any) -> tuple[Any, str | None, bool]:
+        """(result, failure, whether its process died) of one item."""
+        return self._worker.answer(item, self._alive)
 
     def _alive(self, share: float) -> None:
         if time.monotonic() - self._last >= _TELL_EVERY:

@@ -80,13 +80,13 @@ class CrewRunner(ABC):
     """A runner with workers that live apart: an item whose worker dies is tried again, one that hangs is given up.
 
     num_workers: how many. time_limit: seconds without a sign of life after which a worker is killed and its item
-    fails. attempts: how often an item is tried whose worker died. threads: of each worker.
+    fails. attempts: how often an item is tried whose worker died. threads: of each worker; None: as many as it likes.
     Raises UserError for numbers that make no sense.
     """
 
-    def __init__(self, num_workers: int, time_limit: float, attempts: int, threads: int) -> None:
+    def __init__(self, num_workers: int, time_limit: float, attempts: int, threads: int | None) -> None:
         for name, value in {"num_workers": num_workers, "attempts": attempts, "threads": threads}.items():
-            if not isinstance(value, int) or value < 1:
+            if (value is not None or name != "threads") and (not isinstance(value, int) or value < 1):
                 raise UserError(f"runner.{name}={value}: give at least 1")
         if time_limit <= 0:
             raise UserError(f"runner.time_limit={time_limit}: give seconds above 0")
@@ -181,8 +181,10 @@ def answer(work: Work, item: Any, alive: Alive) -> Answer:
         return None, " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def limit_threads(threads: int) -> None:
-    """Let torch, OpenCV and what is imported later use so many threads in this process."""
+def limit_threads(threads: int | None) -> None:
+    """Let torch, OpenCV and what is imported later use so many threads in this process; None: no limit."""
+    if threads is None:
+        return
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clicking import Making, click_times, clicks, flashes, write_clicking
 
 from data_prep.candidate import FaceFrame, FaceLook, Rejected
 from data_prep.resample import SourceSound, measure_resampling
@@ -44,6 +45,23 @@ def test_sound_is_that_of_the_loader_and_does_not_lie_in_memory(tmp_path: Path) 
     heard = sound.between(0, len(expected) // 640)
     assert np.abs(heard - expected[: len(heard)]).max() < 1e-4
     assert isinstance(sound._samples, np.memmap)
+
+
+def test_sound_with_gaps_is_prepared_at_its_stamps_after_the_first_picture(tmp_path: Path) -> None:
+    path = write_clicking(tmp_path / "a.mkv", Making(lost=((0.55, 1.0),), pictures_late=0.2))
+    sound = SourceSound(path, tmp_path / "sound.raw", lambda share: None)
+    heard = clicks(sound.between(0, sound.num_frames), 16000)
+    assert heard == pytest.approx([time - 0.2 for time in click_times()], abs=5e-3)
+    shown = flashes((frame.image, frame.index / 25) for frame in read_frames_at(path))
+    assert shown == pytest.approx(heard, abs=0.045)
+
+
+def test_the_track_that_is_asked_for_is_prepared(tmp_path: Path) -> None:
+    path = write_clicking(tmp_path / "a.mkv")
+    assert SourceSound(path, tmp_path / "sound.raw", lambda share: None, 0).num_frames > 50
+    with pytest.raises(Rejected, match="sound cannot be decoded") as reason:
+        SourceSound(path, tmp_path / "sound.raw", lambda share: None, 1)
+    assert "audio_track=1: no such track" in str(reason.value.detail)
 
 
 def test_sound_that_cannot_be_decoded_is_a_reason(tmp_path: Path) -> None:

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clean_process import Forker
+from deadly_jobs import rows_of_a_batch
+from hydra.utils import instantiate
 
 from benchmarks.stand_in import stand_in_pipeline
+from configs.compose import load_config
 from latentsync.inference.batch import Batch, share_of
 from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
+from latentsync.work.local_runner import LocalRunner
 from latentsync.work.runner import HereRunner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,6 +59,25 @@ def test_a_failed_job_is_a_row_and_the_rest_goes_on(head: Any, tmp_path: Path) -
     assert [row["state"] for row in table] == ["done", "failed", "done", "done"]
     assert json.loads((tmp_path / "results.json").read_text())[0]["frames"] == len(head.frames)
     assert len({row["seed"] for row in table if row["seed"]}) == 3, "a seed of its own for each"
+
+
+def test_a_job_that_kills_its_worker_is_a_row_with_the_signal_and_the_rest_goes_on(
+    forker: Forker, head: Any, tmp_path: Path
+) -> None:
+    deadly, out = tmp_path / "deadly.mp4", tmp_path / "out"
+    deadly.write_bytes(head.video.read_bytes())
+    chosen = [Job("a.mp4", head.video, head.audio), Job("b[1].mp4", deadly, head.audio), jobs(head)[2]]
+    rows = forker.call(rows_of_a_batch, jobs=chosen, folder=out)
+    assert [row["state"] for row in rows] == ["done", "failed", "done"]
+    assert rows[1]["reason"] == "its worker process died (signal SIGSEGV)"
+    assert sorted(path.name for path in out.rglob("*.mp4")) == ["a.mp4", "out.mp4"]
+    assert not list(out.rglob(".*.part")), "nothing half written is left"
+
+
+def test_jobs_run_apart_without_a_runner_of_their_own() -> None:
+    runner = instantiate(load_config("infer", []).runner)
+    assert isinstance(runner, LocalRunner)
+    assert (runner.num_workers, runner.threads) == (1, None)
 
 
 def test_only_what_is_missing_or_changed_is_done_again(head: Any, tmp_path: Path) -> None:
@@ -123,7 +147,6 @@ def test_two_processes_of_torchrun_do_all_jobs_once(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_in_a_batch_are_one_line(arguments: list[str], said: str) -> None:
-    from configs.compose import load_config
     from infer import run as infer
     from latentsync.errors import UserError
 

@@ -156,10 +156,10 @@ def _nothing(number: int) -> bytes:
 
 
 def clicks(wave: np.ndarray, rate: int) -> list[float]:
-    """Seconds at which sound clicks: the loudest moment of each."""
+    """Seconds at which sound clicks: the first loud moment of each."""
     loud = np.flatnonzero(np.abs(wave) > 0.15)
     groups = np.split(loud, np.flatnonzero(np.diff(loud) > rate // 20) + 1) if len(loud) else []
-    return [float(group[np.argmax(np.abs(wave[group]))] / rate) for group in groups]
+    return [float(group[0] / rate) for group in groups]
 
 
 def flashes(frames: Iterator[tuple[np.ndarray, float]]) -> list[float]:
