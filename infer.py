@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from configs.compose import command
 from latentsync.errors import UserError
 from latentsync.inference.options import USUAL_SUFFIX, LipSyncOptions
-from latentsync.work.stopping import stopped_with
 
 if TYPE_CHECKING:
     from latentsync.inference.jobs import Job
@@ -132,5 +131,4 @@ def default_output(name: str, codec: str) -> Path:
 
 
 if __name__ == "__main__":
-    with stopped_with("stopped; nothing is half written"):
-        command("infer", run)
+    command("infer", run, "stopped; nothing is half written")

@@ -16,18 +16,24 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.help import help_text
 from latentsync.errors import UserError
+from latentsync.work.stopping import stopped_with
 
 CONFIGS = Path(__file__).resolve().parent
 
 
-def command(config_name: str, run: Callable[[DictConfig], object]) -> None:
+def command(config_name: str, run: Callable[[DictConfig], object], stopped: str = "stopped") -> None:
     """Run a Hydra entry point: `run` gets the composed configuration `configs/<config_name>.yaml` plus overrides.
 
     A `UserError`, wherever it was raised, becomes one line on stderr and exit code 2; any other exception is a bug
-    and keeps its traceback. All of Hydra's own flags (`--multirun`, `--cfg job`, `--help`) work.
+    and keeps its traceback. Ctrl-C and SIGTERM print the line `stopped`; exit code 130 or 143. `--help` explains the
+    program; all of Hydra's other flags (`--multirun`, `--cfg job`) work.
     """
     arguments = get_args_parser().parse_known_args(sys.argv[1:])[0]
+    if arguments.help:
+        print(help_text(config_name))
+        return
     try:
         check_overrides(config_name, arguments.overrides, arguments.multirun)
     except UserError as error:
@@ -43,7 +49,8 @@ def command(config_name: str, run: Callable[[DictConfig], object]) -> None:
         except OmegaConfBaseException as error:
             _refuse(UserError(f"config: {error}"))
 
-    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
+    with stopped_with(stopped):
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
 
 
 def name_first_argument(key: str, arguments: list[str]) -> list[str]:
@@ -62,7 +69,7 @@ def load_config(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
         try:
             return compose(config_name, overrides=overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            raise _explain(config_name, error) from error
+            raise _explain(config_name, error, overrides) from error
 
 
 def check_overrides(config_name: str, overrides: list[str], multirun: bool = False) -> None:
@@ -87,35 +94,63 @@ def check_overrides(config_name: str, overrides: list[str], multirun: bool = Fal
                 raise UserError(f"argument '{text}' gives several values; add --multirun to run them all")
         elif key.split(".")[0].split("@")[0] != "hydra" and not key.startswith("hydra/"):
             if override.is_add() and "." not in key and not (CONFIGS / key).is_dir():
-                raise _unknown_key(config_name, key)  # nothing would read it
+                raise _unknown_key(config_name, key, overrides)  # nothing would read it
             single.append(text)
     load_config(config_name, single)
 
 
-def _explain(config_name: str, error: Exception) -> UserError:
+def _explain(config_name: str, error: Exception, overrides: list[str]) -> UserError:
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(config_name, match[1])
+        return _unknown_key(config_name, match[1], overrides)
     if match := re.search(r"(?:Could not find|In '[^']+': Could not find) '([^']+)'", text):
         group, _, name = match[1].rpartition("/")
         known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
         return UserError(f"{group or 'config'}={name} is unknown{_nearest(name, known)}; known: {', '.join(known)}")
     if match := re.search(r"Could not (?:append|override)[^'\"]*['\"]?([\w./@]+)", text):
-        return _unknown_key(config_name, match[1])
+        return _unknown_key(config_name, match[1], overrides)
     if match := re.search(r"Key '([^']+)' is not in struct", text):
-        return _unknown_key(config_name, match[1])
+        return _unknown_key(config_name, match[1], overrides)
     return UserError(f"config: {text}")
 
 
-def _unknown_key(config_name: str, key: str) -> UserError:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        known = sorted(_leaves(compose(config_name)))
-    tails = {name.rpartition(".")[2]: name for name in known}
-    close = difflib.get_close_matches(key, known, 1, 0.6)
-    if not close and (tail := difflib.get_close_matches(key.rpartition(".")[2], list(tails), 1, 0.6)):
-        close = [tails[tail[0]]]
-    return UserError(f"unknown key '{key}'" + (f"; the nearest known is '{close[0]}'" if close else ""))
+def _unknown_key(config_name: str, key: str, overrides: list[str]) -> UserError:
+    """With the nearest known key; of a key deep in a group that is like none, also with all that are there."""
+    known = _known_keys(config_name, [text for text in overrides if "=" in text and text.split("=")[0] in _options()])
+    group, _, name = key.rpartition(".")
+    beside = [other.rpartition(".")[2] for other in known if group and _is_key_of(other, group)]
+    tails = {other.rpartition(".")[2]: other for other in known}
+    close = [f"{group}.{near}" for near in difflib.get_close_matches(name, beside, 1, 0.4)]
+    if not close and not beside:
+        close = difflib.get_close_matches(key, known, 1, 0.6)
+    close = close or [tails[near] for near in difflib.get_close_matches(name, list(tails), 1, 0.6)]
+    if close:
+        return UserError(f"unknown key '{key}'; the nearest known is '{close[0]}'")
+    if not beside:
+        return UserError(f"unknown key '{key}'")
+    near = f"{group}.{difflib.get_close_matches(name, beside, 1, 0.0)[0]}"
+    return UserError(f"unknown key '{key}'; the nearest known is '{near}'; '{group}' has {', '.join(beside)}")
+
+
+def _is_key_of(key: str, group: str) -> bool:
+    return key.rpartition(".")[0] == group and not key.endswith("_")  # `_target_` is not for users
+
+
+def _options() -> set[str]:
+    """The names of all groups."""
+    return {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*") if path.is_dir()}
+
+
+def _known_keys(config_name: str, choices: list[str]) -> list[str]:
+    """Every key there is with these choices of options; without them where they do not go together."""
+    for chosen in (choices, []):
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+            try:
+                return sorted(_leaves(compose(config_name, overrides=chosen)))
+            except (HydraException, OmegaConfBaseException):
+                continue
+    return []
 
 
 def _leaves(config: DictConfig, prefix: str = "") -> Iterable[str]:

@@ -28,7 +28,6 @@ from data_prep.report import REPORT_NAME, write_report
 from data_prep.sources import Source, find_sources
 from latentsync.errors import UserError
 from latentsync.work.runner import Runner, run_all
-from latentsync.work.stopping import stopped_with
 
 
 def prepare(
@@ -145,5 +144,4 @@ def run(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with stopped_with("stopped; run the same command again to go on"):
-        command("data_prep/prepare", run)
+    command("data_prep/prepare", run, "stopped; run the same command again to go on")

@@ -1,6 +1,6 @@
-"""CSIM: does the generated face still look like the same person? By OpenCV's SFace."""
+"""CSIM: does the generated face still look like the same person? By MobileFaceNet, or OpenCV's SFace."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -9,34 +9,31 @@ import numpy as np
 from eval.metrics.metric import Definition, FrameMean, FramePair, NotComputed, Values, weights_file
 from eval.metrics.mouth_landmarks import mesh
 from latentsync.errors import UserError
+from latentsync.face.embedding import FaceEmbedder, cosine, upright
 
-_SIDE = 112
-# Where face recognition networks (ArcFace's template, which SFace uses) want both eyes, nose and mouth corners.
-_TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
-_EYES = ((33, 133), (362, 263))
-_NOSE, _MOUTH = 4, (61, 291)
+NETWORKS = {
+    "mobilefacenet": ("MobileFaceNet", "Chen et al. 2018 (MobileFaceNet)"),
+    "sface": ("SFace", "Zhong et al. 2021 (SFace), OpenCV's FaceRecognizerSF"),
+}
 
 
 class IdentitySimilarity:
-    """Cosine of face embeddings. weights: `face_recognition_sface_2021dec.onnx`, None = where `fetch sface` puts it;
-    every: frames between those looked at. Raises UserError."""
+    """Cosine of face embeddings. network: "mobilefacenet" or "sface"; weights: its file, None = where `fetch NETWORK`
+    puts it; every: frames between those looked at. Raises UserError."""
 
-    definitions: Sequence[Definition] = (
-        Definition(
-            "csim", "CSIM", "", "higher", "cosine of SFace embeddings of generated and reference face, mean",
-            "Zhong et al. 2021 (SFace), OpenCV's FaceRecognizerSF; papers use ArcFace: compare within one tool",
-            "source",
-        ),
-    )  # fmt: skip
-
-    def __init__(self, weights: str | Path | None = None, every: int = 5) -> None:
-        path = weights_file(weights, "sface")
-        try:
-            self._network = cv2.FaceRecognizerSF.create(str(path), "")
-        except cv2.error as error:
-            raise UserError(f"options.csim.weights '{path}': OpenCV cannot read it ({error.err})") from error
+    def __init__(self, weights: str | Path | None = None, every: int = 5, network: str = "mobilefacenet") -> None:
+        if network not in NETWORKS:
+            raise UserError(f"options.csim.network={network}: choose one of {', '.join(NETWORKS)}")
+        title, source = NETWORKS[network]
+        self.definitions: Sequence[Definition] = (
+            Definition(
+                "csim", f"CSIM ({title})", "", "higher",
+                f"cosine of {title} embeddings of generated and reference face, mean",
+                f"{source}; papers use ArcFace: compare within one tool", "source",
+            ),
+        )  # fmt: skip
+        path = weights_file(weights, network)
+        self._embed = FaceEmbedder(path) if network == "mobilefacenet" else sface(path)
         self._every = every
 
     def begin(self) -> FrameMean:
@@ -49,21 +46,16 @@ class IdentitySimilarity:
                 raise NotComputed("no reference video")
             if pair.index % self._every or pair.face is None or pair.reference_face is None:
                 continue
-            one = self._network.feature(upright(pair.image, mesh(pair.face)))
-            other = self._network.feature(upright(pair.reference_image, mesh(pair.reference_face)))
+            one = self._embed(pair.image, mesh(pair.face))
+            other = self._embed(pair.reference_image, mesh(pair.reference_face))
             scores.append({"csim": cosine(one, other)})
         return scores
 
 
-def upright(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The face of an image (H, W, 3) uint8 RGB as recognition wants it: (112, 112, 3) BGR. points: mesh (478, 2)."""
-    eyes = [points[list(corners)].mean(axis=0) for corners in _EYES]
-    five = np.stack([*eyes, points[_NOSE], *points[list(_MOUTH)]])
-    matrix, _ = cv2.estimateAffinePartial2D(five, _TEMPLATE, method=cv2.LMEDS)
-    return np.ascontiguousarray(cv2.warpAffine(image, matrix, (_SIDE, _SIDE))[..., ::-1])
-
-
-def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two vectors of any shape."""
-    first, second = one.ravel().astype(np.float64), other.ravel().astype(np.float64)
-    return float(first @ second / max(1e-12, float(np.linalg.norm(first) * np.linalg.norm(second))))
+def sface(path: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The same by OpenCV's SFace, which takes BGR. Raises UserError."""
+    try:
+        network = cv2.FaceRecognizerSF.create(str(path), "")
+    except cv2.error as error:
+        raise UserError(f"options.csim.weights '{path}': OpenCV cannot read it ({error.err})") from error
+    return lambda image, points: network.feature(np.ascontiguousarray(upright(image, points)[..., ::-1]))

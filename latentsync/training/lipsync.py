@@ -20,6 +20,7 @@ from latentsync.training.nan_guard import NanGuard
 from latentsync.training.optimization import (
     LRSchedulerFactory,
     OptimizerFactory,
+    check_not_dead,
     dtype_of,
     freeze,
     optimizer_config,
@@ -102,7 +103,10 @@ class LipSyncModule(lightning.LightningModule):
         return self.conditioning.autoencoder
 
     def setup(self, stage: str) -> None:
-        """Raise UserError unless the precision is what networks frozen in 16 bits need: their inputs cast to 16."""
+        """Raise UserError for a U-Net that cannot learn, and unless the precision is what networks frozen in 16 bits
+        need: their inputs cast to 16."""
+        if stage == "fit" and self.trainer.ckpt_path is None:  # a resumed run gets its weights later
+            check_not_dead(self.unet)
         wanted = {"bfloat16": "bf16-mixed", "float16": "16-mixed"}.get(self.frozen_dtype)
         if wanted not in (None, self.trainer.precision):
             raise UserError(

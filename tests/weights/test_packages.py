@@ -11,7 +11,16 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.models.weight_files import load_state
-from latentsync.weights.packages import BACKBONES, CT2_BLOCK, CT2_TOP, backbone_features, read_arrays, read_whisper
+from latentsync.weights.packages import (
+    BACKBONES,
+    CT2_BLOCK,
+    CT2_TOP,
+    backbone_features,
+    inception_state,
+    read_arrays,
+    read_scripted,
+    read_whisper,
+)
 from latentsync.weights.registry import known, place
 from latentsync.weights.whisper import OpenAIWhisper
 
@@ -145,3 +154,37 @@ def test_fetched_encoder_has_openais_numbers(shared: Path) -> None:
     theirs = load_state(shared / "assets" / "weights" / "tiny.en.encoder_fp16.pt")["model_state_dict"]
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+class Twice(torch.nn.Module):
+    """Two convolutions in TensorFlow's manner of naming."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.tower = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 1, bias=False))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.tower(self.conv(inputs))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_tensors_of_a_scripted_network_are_read_without_its_code(tmp_path: Path) -> None:
+    network = Twice()
+    torch.jit.script(network).save(str(tmp_path / "net.pt"))
+    read = read_scripted(tmp_path / "net.pt")
+    assert list(read) == list(network.state_dict())
+    assert all(torch.equal(read[key], value) for key, value in network.state_dict().items())
+    (tmp_path / "other.pt").write_bytes(b"PK")
+    with pytest.raises(UserError, match="TorchScript"):
+        read_scripted(tmp_path / "other.pt")
+
+
+def test_inceptions_convolutions_take_torch_fidelitys_names() -> None:
+    parts = ("weight", "beta", "mean", "var")
+    tensors = {f"net.layers.{number}.{part}": torch.full((2,), number) for number in range(94) for part in parts}
+    state = inception_state(tensors)
+    assert state["Conv2d_1a_3x3.conv.weight"][0] == 0
+    assert state["Mixed_7c.branch_pool.bn.running_var"][0] == 93
+    assert state["Mixed_5b.branch_pool.bn.bias"][0] == 11
+    assert torch.equal(state["Mixed_7c.branch_pool.bn.weight"], torch.ones(2))
