@@ -70,6 +70,9 @@ def summary(rows: list[Row], output: Path) -> str:
     clips = [row for row in rows if row["fate"] == ACCEPTED]
     minutes = sum(row["clips_seconds"] for row in clips) / 60
     lines = [f"{len(clips)} clips, {minutes:.1f} minutes, from {len({row['source'] for row in rows})} sources"]
+    unchecked = sum(row.get("offset_frames") is None for row in clips)
+    if unchecked:
+        lines.append(f"sync of sound and lips was not checked in {unchecked} of them (syncnet=none)")
     for fate in (REJECTED, FAILED):
         reasons = Counter(row["reason"] for row in rows if row["fate"] == fate)
         if reasons:

@@ -46,13 +46,15 @@ def render(manifest: pandas.DataFrame, limits: Limits, output: Path, examples: i
     template = files("data_prep").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     judged = manifest[manifest["fate"] != FAILED]
+    accepted = manifest[manifest["fate"] == ACCEPTED]
     return environment.from_string(template).render(
         title=output.resolve().name,
         version=__version__,
         sources=manifest["source"].nunique(),
         candidates=_amount(judged),
-        accepted=_amount(manifest[manifest["fate"] == ACCEPTED]),
+        accepted=_amount(accepted),
         failed=_amount(manifest[manifest["fate"] == FAILED]),
+        unchecked=int((accepted["offset_frames"].isna()).sum()),
         funnel=_funnel(judged),
         reasons=_reasons(manifest),
         offsets=offset_histograms(manifest["offset_frames"], manifest["offset_after"]),

@@ -150,7 +150,7 @@ class SourcePass:
         for row in mine:
             row |= seconds
         if not mine and cutter.last is not None:
-            rejected = Rejected("faces", "face track too short", f"{cutter.seen / FPS:.2f} s")
+            rejected = Rejected("faces", "face track too short", self._too_short(cutter.seen))
             stop = cutter.last.index + 1
             about = {"shot": shot.number, "track": track, "start": (stop - cutter.seen) / FPS, "end": stop / FPS}
             row = self._row("track", f"{shot.number:05d}-{track:04d}", about | seconds | _verdict(rejected))
@@ -166,7 +166,7 @@ class SourcePass:
         frames = shot.stop - shot.first.index
         rejected = None
         if frames < self._parts.clips.min_frames:
-            rejected, shot.rows = Rejected("shots", "shot too short", f"{frames / FPS:.2f} s"), []
+            rejected, shot.rows = Rejected("shots", "shot too short", self._too_short(frames)), []
         elif not shot.rows:
             rejected = Rejected("faces", "no face")
         if rejected is not None:
@@ -206,6 +206,10 @@ class SourcePass:
             if wanted and stop > first:
                 row |= write_clip(self._folder, row["clip_key"], candidate, self._sound, row, self._parts.clips)
         shot.rows.append(row)
+
+    def _too_short(self, frames: int) -> str:
+        least = self._parts.clips.min_seconds
+        return f"{frames / FPS:.2f} s; measure.clips.min_seconds is {least:g}: a lower one admits it"
 
     def _row(self, level: str, name: str, values: Row) -> Row:
         return {**self._base, "row_id": f"{self._source.id}-{name}", "level": level, **values}

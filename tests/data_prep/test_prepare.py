@@ -238,7 +238,8 @@ def test_summary_counts_reasons(whole: Path) -> None:
     ]
     lines = entry.summary(rows, whole).splitlines()
     assert lines[0] == "1 clips, 1.5 minutes, from 3 sources"
-    assert lines[1:3] == ["rejected: no face 1", "failed: time limit 1"]
+    assert lines[1] == "sync of sound and lips was not checked in 1 of them (syncnet=none)"
+    assert lines[2:4] == ["rejected: no face 1", "failed: time limit 1"]
 
 
 @pytest.mark.slow
