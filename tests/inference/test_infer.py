@@ -73,7 +73,7 @@ def test_the_command_writes_the_video_and_tells_what_came_out(
 ) -> None:
     infer.run(load_config("infer", overrides(arguments)))
     assert probe_video(tmp_path / "out.mp4").num_frames == 35
-    assert capsys.readouterr().out == f"{tmp_path}/out.mp4: 35 frames, 1.40 s, seed 5\n"
+    assert capsys.readouterr().out == f"{tmp_path}/out.mp4: 35 frames, 1.40 s, guidance 1, seed 5\n"
 
 
 def test_seed_zero_is_drawn_and_printed_and_gives_the_frames_again(
