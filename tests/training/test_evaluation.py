@@ -76,7 +76,7 @@ def test_synthetic_heads_are_scored_with_the_networks_in_training(tmp_path: Path
 
     config = load_config("train", ["experiment=demo", "callbacks=[demo,evaluation]"])
     assert config.callbacks.evaluation.score.num_frames == 16
-    score = SyntheticHeads("checkpoints/demo/audio_encoder", num_identities=1, seconds=0.64, num_inference_steps=1)
+    score = SyntheticHeads("demo", num_identities=1, seconds=0.64, num_inference_steps=1)
     config.model.objective = {"_target_": "latentsync.losses.objective.Objective", "noise": 1.0}
     made = instantiate(config.model)
     found = score(made.eval(), tmp_path)
