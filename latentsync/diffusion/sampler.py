@@ -14,13 +14,17 @@ from latentsync.models.audio_reuse import audio_computed_once
 from latentsync.models.deep_reuse import DeepReuse
 
 
-def initial_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+def initial_noise(shape: Sequence[int], generator: torch.Generator, standardize: bool = False) -> Tensor:
     """Start noise: one frame's noise repeated over the frames, as published.
 
-    shape: (B, C, F, h, w). Returns that shape, float32, unit variance, on the generator's device.
+    shape: (B, C, F, h, w). standardize: bring each channel of each clip to mean 0 and deviation 1. Returns that shape,
+    float32, unit variance, on the generator's device.
     """
     batch, channels, num_frames, height, width = shape
     noise = torch.randn((batch, channels, 1, height, width), generator=generator, device=generator.device)
+    if standardize:
+        std, mean = torch.std_mean(noise, dim=(3, 4), keepdim=True)
+        noise = (noise - mean) / std
     return noise.expand(-1, -1, num_frames, -1, -1).contiguous()
 
 

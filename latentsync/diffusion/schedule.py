@@ -12,14 +12,23 @@ from latentsync.errors import UserError
 class NoiseSchedule(nn.Module):
     """Scaled-linear betas: √β runs linearly from √beta_start to √beta_end over num_train_timesteps steps.
 
-    alphas_cumprod: (T,), ᾱ_t = Π (1 − β), float32 whatever dtype the module around it is cast to. Raises UserError
-    for betas outside 0 … 1.
+    alphas_cumprod: (T,), ᾱ_t = Π (1 − β), float32 whatever dtype the module around it is cast to.
+    standardize_start_noise: whether sampling starts from noise of mean 0 and deviation 1 in each channel, for small
+        networks that take the deviations of a draw for the picture's light; False as published.
+    Raises UserError for betas outside 0 … 1.
     """
 
     alphas_cumprod: Tensor
 
-    def __init__(self, num_train_timesteps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> None:
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        standardize_start_noise: bool = False,
+    ) -> None:
         super().__init__()
+        self.standardize_start_noise = standardize_start_noise
         if not 0 < beta_start <= beta_end < 1:
             raise UserError(
                 f"schedule: beta_start={beta_start} and beta_end={beta_end} must hold 0 < beta_start <= beta_end < 1"

@@ -66,7 +66,9 @@ class WindowGenerator:
         """The noise every window starts from, (1, 4, F, h, w): drawn for one frame, the same for all (as published)."""
         side = self.resolution // 8
         generator = torch.Generator().manual_seed(seed)  # on the CPU: the same numbers whatever the device
-        return initial_noise((1, 4, self.num_frames, side, side), generator).to(self.device, self.dtype)
+        shape = (1, 4, self.num_frames, side, side)
+        noise = initial_noise(shape, generator, self._schedule.standardize_start_noise)
+        return noise.to(self.device, self.dtype)
 
     @torch.inference_mode()
     def generate(

@@ -18,7 +18,8 @@ class TrainedWith:
     """
 
     def __init__(self, autoencoder: FrameAutoencoder, resolution: int, schedule: NoiseSchedule) -> None:
-        numbers = {name: getattr(schedule, name) for name in ("num_train_timesteps", "beta_start", "beta_end")}
+        names = ("num_train_timesteps", "beta_start", "beta_end", "standardize_start_noise")
+        numbers = {name: getattr(schedule, name) for name in names}
         self._autoencoder = portable(autoencoder.origin)
         self._audio_encoder: Part | None = None
         self._seen: MadeWith = {}

@@ -92,7 +92,8 @@ class ValidationVideo(Callback):
         assert batch.audio_tokens is not None
         latents = module.conditioning.encode(batch, ClipRandom.of(batch.keys, self.seed, device=module.device))
         generator = torch.Generator(module.device).manual_seed(self.seed)
-        noise = initial_noise(latents.target.shape, generator).to(latents.target)
+        shape, standardize = latents.target.shape, module.schedule.standardize_start_noise
+        noise = initial_noise(shape, generator, standardize).to(latents.target)
         sampler = Sampler(module.unet, module.schedule.scheduler())
         return latents, sampler(noise, latents, batch.audio_tokens, self.num_inference_steps, self.guidance_scale)
 

@@ -114,3 +114,16 @@ def test_guidance_out_of_range_is_refused(scale: float) -> None:
 def test_zero_steps_are_refused() -> None:
     with pytest.raises(UserError, match="num_inference_steps=0"):
         Sampler(Oracle(), SCHEDULE.scheduler())(**inputs(), num_inference_steps=0)
+
+
+def test_standardized_start_noise_has_no_mean_and_unit_deviation_in_each_channel_and_is_the_draw_otherwise() -> None:
+    plain, level = (
+        initial_noise((2, 4, 3, 8, 8), torch.Generator().manual_seed(0), choice) for choice in (False, True)
+    )
+    std, mean = torch.std_mean(level, dim=(3, 4))
+    assert torch.allclose(mean, torch.zeros_like(mean), atol=1e-6)
+    assert torch.allclose(std, torch.ones_like(std), atol=1e-6)
+    assert torch.equal(level[:, :, 0], level[:, :, 2])
+    own_std, own_mean = torch.std_mean(plain, dim=(3, 4), keepdim=True)
+    assert own_mean.abs().max() > 0.05
+    assert torch.allclose(level * own_std + own_mean, plain, atol=1e-6)
