@@ -37,7 +37,7 @@ def overrides(shards: Path, run_dir: Path, *more: str) -> list[str]:
     return [
         "experiment=demo", "objective@model.objective=stage1", f"run_dir={run_dir}", "resolution=64",
         f"data.train_shards={shards}", f"data.val_shards={shards}",
-        "model.unet.weights=null", "model.unet.block_out_channels=[32,32,32,32]", "model.unet.cross_attention_dim=16",
+        "model.unet.weights=null", "model.trainable=[all]", "model.unet.block_out_channels=[32,32,32,32]", "model.unet.cross_attention_dim=16",
         "model.audio_dropout=0.5", "model.optimizer.lr=1e-3",
         "trainer.val_check_interval=4", "trainer.enable_progress_bar=false",
         "callbacks.checkpoint.every_n_train_steps=2",

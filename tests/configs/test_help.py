@@ -24,7 +24,7 @@ def test_help_names_every_key_group_and_example(name: str) -> None:
 
 
 def test_help_lists_the_options_of_a_group() -> None:
-    assert "runner=here: here, local, ray" in help_text("infer")
+    assert "runner=apart: " in help_text("infer")
     assert "trainer=default:" in help_text("train")
     assert "fsdp" in help_text("train")
 

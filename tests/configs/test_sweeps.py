@@ -81,7 +81,7 @@ def test_multirun_leaves_a_finished_run_for_every_value(tmp_path: Path) -> None:
             sys.executable, "train.py", "--multirun", "experiment=demo", "model.optimizer.lr=1e-3,1e-4",
             f"hydra.sweep.dir={tmp_path}/sweep", f"run_dir={tmp_path}/runs/lr${{model.optimizer.lr}}",
             "objective@model.objective=stage1", "resolution=64", f"data.train_shards={shards}", "data.val_shards=null",
-            "data.num_workers=0", "model.unet.weights=null", "model.unet.block_out_channels=[32,32,32,32]",
+            "data.num_workers=0", "model.unet.weights=null", "model.trainable=[all]", "model.unet.block_out_channels=[32,32,32,32]",
             "model.unet.cross_attention_dim=16", "callbacks=training_only", "trainer.max_steps=2",
             "trainer.enable_progress_bar=false",
         ],

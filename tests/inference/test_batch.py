@@ -126,9 +126,9 @@ def test_two_processes_of_torchrun_do_all_jobs_once(tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    codes = [(rank.communicate(timeout=200)[0], rank.returncode) for rank in ranks]
+    codes = [(rank.communicate(timeout=280)[0], rank.returncode) for rank in ranks]
     assert sorted(code for _, code in codes) == [0, 1], "the rank with the missing file"
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 1
     assert "2 of 3 jobs are done already" in done.stdout
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))

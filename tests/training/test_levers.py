@@ -99,9 +99,9 @@ def test_frozen_networks_in_bfloat16_halve_their_memory_and_hardly_move_the_loss
 @pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "bf16-mixed"), ("float16", "16-mixed")])
 def test_frozen_networks_in_16_bits_need_the_precision_of_the_same_type(dtype: str, precision: str) -> None:
     lip_sync = module(frozen_dtype=dtype)
-    lip_sync.trainer = SimpleNamespace(precision=precision)
+    lip_sync.trainer = SimpleNamespace(precision=precision, ckpt_path="a resumed run")
     lip_sync.setup("fit")
-    lip_sync.trainer = SimpleNamespace(precision="32-true")
+    lip_sync.trainer = SimpleNamespace(precision="32-true", ckpt_path="a resumed run")
     with pytest.raises(UserError, match=rf"frozen_dtype={dtype} needs trainer\.precision={precision}, not 32-true"):
         lip_sync.setup("fit")
 
