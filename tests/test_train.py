@@ -37,7 +37,8 @@ def overrides(shards: Path, run_dir: Path, *more: str) -> list[str]:
     return [
         "experiment=demo", "objective@model.objective=stage1", f"run_dir={run_dir}", "resolution=64",
         f"data.train_shards={shards}", f"data.val_shards={shards}",
-        "model.unet.weights=null", "model.trainable=[all]", "model.unet.block_out_channels=[32,32,32,32]", "model.unet.cross_attention_dim=16",
+        "model.unet.weights=null", "model.trainable=[all]",
+        "model.unet.block_out_channels=[32,32,32,32]", "model.unet.cross_attention_dim=16",
         "model.audio_dropout=0.5", "model.optimizer.lr=1e-3",
         "trainer.val_check_interval=4", "trainer.enable_progress_bar=false",
         "callbacks.checkpoint.every_n_train_steps=2",
@@ -74,8 +75,8 @@ def test_run_folder_holds_what_the_configuration_says(whole_run: Path) -> None:
 
 
 def test_exported_unet_loads_back_with_the_weights_of_the_last_checkpoint(whole_run: Path) -> None:
-    sizes = {"block_out_channels": [32] * 4, "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 2}
-    temporal = {"use_motion_module": True, "motion_module_kwargs": {"num_attention_heads": 2}}
+    sizes = {"block_out_channels": [32] * 4, "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 4}
+    temporal = {"use_motion_module": True, "motion_module_kwargs": {"num_attention_heads": 4}}
     unet = build_unet(weights=str(whole_run / "export"), resolution=64, **sizes, **temporal)
     last = torch.load(whole_run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert len(last) == len(unet.state_dict())

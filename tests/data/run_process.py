@@ -22,7 +22,8 @@ def overrides(shards: Path, run_dir: Path, *more: str) -> list[str]:
     return [
         "experiment=demo", "objective@model.objective=stage1", f"run_dir={run_dir}", "resolution=64", "num_frames=2",
         f"data.train_shards={shards}", "data.val_shards=null", "data.num_workers=1", "callbacks=[checkpoint,ema]",
-        "model.unet.weights=null", "model.trainable=[all]", "model.unet.block_out_channels=[32,32,32,32]", "model.unet.cross_attention_dim=16",
+        "model.unet.weights=null", "model.trainable=[all]",
+        "model.unet.block_out_channels=[32,32,32,32]", "model.unet.cross_attention_dim=16",
         "model.audio_dropout=0.5", "model.optimizer.lr=1e-3", "trainer.enable_progress_bar=false",
         "trainer.limit_val_batches=0", "callbacks.checkpoint.every_n_train_steps=2", *more,
     ]  # fmt: skip
