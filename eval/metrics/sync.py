@@ -69,6 +69,8 @@ class SyncStable:
 
 
 class Scored(Protocol):
+    """What a scorer says of one run of frames: offset in frames, and a confidence on the scorer's own scale."""
+
     @property
     def offset(self) -> int: ...
 
