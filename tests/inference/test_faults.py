@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,15 @@ def job(tmp_path: Path) -> tuple[Path, Path, Path]:
     return tmp_path / "a.png", tmp_path / "a.wav", tmp_path / "out" / "out.mp4"
 
 
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """As on a terminal: a shell that starts a command in the background has it ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_time_leaves_nothing_or_a_whole_video(
     lip_sync: LipSyncPipeline, job: tuple[Path, Path, Path], number: signal.Signals
