@@ -36,13 +36,15 @@ class LpipsDistance:
     """net: "alex" (usual in evaluation), "vgg" (the training loss) or "squeeze"; weights: of the backbone, None = where
     `fetch` puts them; every: frames between those looked at. Raises UserError."""
 
+    option = "lpips"  # under which its arguments are given
+
     def __init__(
         self, net: str = "vgg", weights: str | Path | None = None, device: str = "cpu", every: int = 1
     ) -> None:
         if net not in FETCH_NAMES:
-            raise UserError(f"options.lpips.net={net}: choose one of {', '.join(FETCH_NAMES)}")
+            raise UserError(f"options.{self.option}.net={net}: choose one of {', '.join(FETCH_NAMES)}")
         self._network = PerceptualLoss(net, weights_file(weights, FETCH_NAMES[net])).to(device)
-        self._device, self._every = device, every
+        self._name, self._device, self._every = "lpips", device, every
         frames = "all frames" if every == 1 else f"each frame whose number is a multiple of {every}"
         self.definitions: Sequence[Definition] = (
             Definition(
@@ -59,9 +61,12 @@ class LpipsDistance:
         pairs = [pair for pair in pairs if pair.index % self._every == 0]
         if not pairs:
             return []
-        one = pixels([pair.crop for pair in pairs]).to(self._device) * 2 - 1
-        other = pixels([reference_crop(pair) for pair in pairs]).to(self._device) * 2 - 1
-        return [{"lpips": float(distance)} for distance in self._network.distance(one, other)]
+        one, other = (pixels(list(pictures)).to(self._device) * 2 - 1 for pictures in self.compared(pairs))
+        return [{self._name: float(distance)} for distance in self._network.distance(one, other)]
+
+    def compared(self, pairs: Sequence[FramePair]) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+        """The pictures (h, w, 3) uint8 RGB that the network looks at: generated ones, and the reference's."""
+        return [pair.crop for pair in pairs], [reference_crop(pair) for pair in pairs]
 
 
 def _similarity(pairs: list[FramePair]) -> list[Values]:
