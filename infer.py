@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from latentsync.inference.jobs import Job
 
 OUTPUTS = Path("outputs")
-SAMPLE = Path(__file__).resolve().parent / "checkpoints" / "demo" / "sample" / "real"
+SAMPLE = Path(__file__).resolve().parent / "checkpoints" / "demo" / "sample"
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,10 @@ def choose_files(config: DictConfig) -> Files:
     if config.input is None and config.audio is None:
         if not SAMPLE.is_dir():
             raise UserError(f"the sample '{SAMPLE}' is missing; give input=FILE audio=FILE")
-        source, speech = SAMPLE / "man_reads.mkv", SAMPLE / "man_reads_another.mkv"
-        return Files(source, speech, output or default_output("sample", config.codec), config.faces)
+        faces = str(SAMPLE / "talk.json") if config.faces == "mediapipe" else config.faces
+        return Files(
+            SAMPLE / "talk.mp4", SAMPLE / "speech.wav", output or default_output("sample", config.codec), faces
+        )
     if config.input is None:
         raise UserError("input is missing; give input=FILE (a video or a picture)")
     source = Path(config.input)
