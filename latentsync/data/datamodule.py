@@ -2,10 +2,13 @@
 
 import logging
 from collections import Counter
+from typing import Any
 
 import lightning
+import torch
 
 from latentsync.data.loader import ClipLoader
+from latentsync.data.sample import ClipBatch
 from latentsync.data.shards import ShardSet, ShardSource, reasons
 from latentsync.data.windows import ClipWindows
 from latentsync.errors import UserError
@@ -130,6 +133,11 @@ class ClipDataModule(lightning.LightningDataModule):
         if part not in self._shard_sets:
             self._shard_sets[part] = ShardSet(source, self.min_frames, self.max_bad_share)
         return self._shard_sets[part]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch there, with its pixels as numbers: see `ClipBatch.on_device`."""
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved.on_device() if isinstance(moved, ClipBatch) else moved
 
     def teardown(self, stage: str) -> None:
         """Report the clips that were set aside; end the worker processes."""

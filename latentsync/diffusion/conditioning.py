@@ -1,7 +1,10 @@
 """What the U-Net is told beside the sound: mouth mask, masked clip and reference, in training and inference alike."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from einops import repeat
@@ -10,7 +13,9 @@ from torch import Tensor, nn
 from latentsync.data.sample import ClipBatch
 from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.face.mouth_mask import mouth_mask
-from latentsync.models.autoencoder import FrameAutoencoder
+
+if TYPE_CHECKING:
+    from latentsync.models.autoencoder import FrameAutoencoder
 
 
 @dataclass(frozen=True)

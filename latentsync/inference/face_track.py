@@ -12,10 +12,12 @@ from latentsync.errors import UserError
 from latentsync.face.alignment import AlignedFace, FaceAligner
 from latentsync.face.landmarks import FaceFinder, large_enough, select_largest
 from latentsync.face.likeness import face_look, likeness
+from latentsync.face.paste_back import paste_box
 from latentsync.face.tracking import FaceTracker, TrackedFace, is_frontal
 from latentsync.inference.frame_source import SourceFrame
 from latentsync.inference.options import ALL, LARGEST, LipSyncOptions
 from latentsync.media.cuts import CutDetector
+from latentsync.media.picture import Patch, Picture
 from latentsync.media.stills import read_image
 
 _RECORD = struct.Struct("<i?6d")
@@ -27,13 +29,15 @@ class TrackedFrame:
     """A frame and its faces to be driven.
 
     faces: aligned, by the number of the person. interpolated: numbers of those that were not found but lie between two
-    finds. cut: another scene begins here.
+    finds. cut: another scene begins here. patch: the part of the picture that the faces can be pasted into, so that
+    the picture need not be kept, nor made again, in RGB; None: there is no such part.
     """
 
     source: SourceFrame
     faces: dict[int, AlignedFace]
     interpolated: frozenset[int]
     cut: bool
+    patch: Patch | None
 
 
 class FaceTrack:
@@ -114,7 +118,9 @@ class FaceTrack:
             self._aligners.clear()
         self._aligners = {track: self._aligners.get(track) or FaceAligner(self._resolution) for track in points}
         faces = {track: self._aligners[track].align(frame.image, three) for track, three in points.items()}
-        return TrackedFrame(frame, faces, self._found.interpolated(frame.index), cut)
+        patch = _patch_of(frame.picture, faces)
+        frame.picture.forget()
+        return TrackedFrame(frame, faces, self._found.interpolated(frame.index), cut, patch)
 
 
 class FaceChoice:
@@ -156,6 +162,16 @@ class FaceChoice:
         alike = {tracked.track: likeness(self._look, face_look(image, tracked.face)) for tracked in faces}
         best = max(alike, key=alike.__getitem__)
         return best if alike[best] >= _ALIKE else None
+
+
+def _patch_of(picture: Picture, faces: dict[int, AlignedFace]) -> Patch | None:
+    """The smallest that holds all that pasting the faces can touch."""
+    boxes = [paste_box(face.matrix, len(face.crop), picture.rgb.shape[:2]) for face in faces.values()]
+    edges = list(zip(*(box for box in boxes if box is not None)))
+    if not edges:
+        return None
+    tops, bottoms, lefts, rights = edges
+    return picture.patch((min(tops), max(bottoms), min(lefts), max(rights)))
 
 
 def _look_of(picture: Path, finder: FaceFinder) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Windows of aligned faces through the networks: crops and sound in, faces that speak out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,8 +19,10 @@ from latentsync.diffusion.scheduler_names import DDIM
 from latentsync.diffusion.schedulers import make_scheduler
 from latentsync.errors import UserError
 from latentsync.inference.windows import pad_to
-from latentsync.models.autoencoder import FrameAutoencoder
-from latentsync.models.unet import UNet3DConditionModel
+
+if TYPE_CHECKING:
+    from latentsync.models.autoencoder import FrameAutoencoder
+    from latentsync.models.unet import UNet3DConditionModel
 
 StepProgress = Callable[[int, int], None]
 

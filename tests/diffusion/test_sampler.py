@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
+from tiny_lipsync import tiny_unet
 from torch import Tensor, nn
 
 from latentsync.diffusion.conditioning import KnownLatents
 from latentsync.diffusion.guidance import check_guidance_scale, guide
 from latentsync.diffusion.sampler import Sampler, initial_noise
 from latentsync.diffusion.schedule import NoiseSchedule
+from latentsync.diffusion.scheduler_names import SCHEDULERS
+from latentsync.diffusion.schedulers import make_scheduler
 from latentsync.errors import UserError
 
 SHAPE = (1, 4, 3, 4, 4)
@@ -109,6 +112,18 @@ def test_guidance_out_of_range_is_refused(scale: float) -> None:
         check_guidance_scale(scale)
     with pytest.raises(UserError, match="guidance_scale"):
         Sampler(Oracle(), SCHEDULE.scheduler())(**inputs(), guidance_scale=scale)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_no_step_reads_anything_back_from_the_device(scheduler: str) -> None:
+    # On the meta device there is nothing to read: whatever asks for a number raises.
+    unet = tiny_unet().eval().to("meta")
+    known = KnownLatents(*(torch.empty(2, channels, 4, 8, 8, device="meta") for channels in (1, 4, 4)))
+    noise, tokens = torch.empty(2, 4, 4, 8, 8, device="meta"), torch.empty(2, 4, 6, 16, device="meta")
+    for reuse in (1, 2):
+        sampler = Sampler(unet, make_scheduler(scheduler, SCHEDULE))
+        latents = sampler(noise, known, tokens, num_inference_steps=4, guidance_scale=1.5, feature_reuse=reuse)
+        assert latents.shape == noise.shape
 
 
 def test_zero_steps_are_refused() -> None:

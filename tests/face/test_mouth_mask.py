@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentsync.face import mouth_mask
+from latentsync.face.mouth_mask import mouth_mask
 
 
 def test_every_pixel_equals_the_golden(goldens: Path) -> None:
