@@ -1,6 +1,6 @@
 """The training objective of LatentSync as a LightningModule; stage 1 and stage 2 are two configurations of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -30,9 +30,6 @@ from latentsync.training.optimization import (
 from latentsync.training.recomputation import recompute
 from latentsync.training.sharding import shard_blocks
 from latentsync.training.trained_with import TrainedWith
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class LipSyncModule(lightning.LightningModule):
@@ -92,7 +89,7 @@ class LipSyncModule(lightning.LightningModule):
         self.strict_loading = False  # frozen parts are not in the checkpoint; `on_load_checkpoint` checks the U-Net
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> "Self":  # type: ignore[override]
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> Self:  # type: ignore[override]
         """The module of a checkpoint, rebuilt from what the checkpoint names; see `from_checkpoint.rebuilt`."""
         module = rebuilt(cls, checkpoint_path, **given)
         return module if map_location is None else module.to(map_location)
