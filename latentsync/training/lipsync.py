@@ -38,6 +38,7 @@ class LipSyncModule(lightning.LightningModule):
     unet, autoencoder, schedule, objective: the parts. Only the U-Net is trained, and of it the parameters whose names
         contain one of `trainable` (["all"] for everything); everything else is frozen and stays out of checkpoints.
     resolution: side of the face crops in pixels. mixed_noise_alpha: α of the noise shared over frames (1 as published).
+    timestep_shift: how much more often noisy timesteps are drawn (`ClipRandom.timesteps`; 1, uniform, as published).
     audio_dropout: probability to zero a clip's audio tokens, so that guidance > 1 means something (0 as published).
     gradient_checkpointing: recompute activations in all networks (True) or in some; see `recomputation.PARTS`.
     pixel_frames: LPIPS looks at so many frames of each clip, drawn anew each step; None: at all of them. Only these
@@ -60,6 +61,7 @@ class LipSyncModule(lightning.LightningModule):
         resolution: int = 256,
         trainable: list[str] | None = None,
         mixed_noise_alpha: float = 1.0,
+        timestep_shift: float = 1.0,
         audio_dropout: float = 0.0,
         gradient_checkpointing: bool | list[str] = False,
         seed: int = 0,
@@ -72,6 +74,8 @@ class LipSyncModule(lightning.LightningModule):
         super().__init__()
         if isinstance(audio_dropout, bool) or not isinstance(audio_dropout, int | float) or not 0 <= audio_dropout < 1:
             raise UserError(f"model.audio_dropout={audio_dropout} is not a probability below 1")
+        if not timestep_shift > 0:
+            raise UserError(f"model.timestep_shift={timestep_shift} must be above 0; 1 draws timesteps uniformly")
         self.unet, self.schedule, self.objective = unet, schedule, objective
         self.trained_with = TrainedWith(autoencoder, resolution, schedule)
         self.frozen_dtype = frozen_dtype
@@ -85,7 +89,8 @@ class LipSyncModule(lightning.LightningModule):
             unet.compile(mode=None if compile is True else compile)
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.parameter_groups, self.pixel_frames, self.nan_guard = parameter_groups, pixel_frames, nan_guard
-        self.mixed_noise_alpha, self.audio_dropout, self.seed = mixed_noise_alpha, audio_dropout, seed
+        self.mixed_noise_alpha, self.timestep_shift = mixed_noise_alpha, timestep_shift
+        self.audio_dropout, self.seed = audio_dropout, seed
         self.strict_loading = False  # frozen parts are not in the checkpoint; `on_load_checkpoint` checks the U-Net
 
     @classmethod
@@ -137,7 +142,7 @@ class LipSyncModule(lightning.LightningModule):
         assert batch.audio_tokens is not None
         latents = self.conditioning.encode(batch, draws)
         noise = draws.noise(latents.target, self.mixed_noise_alpha)
-        timesteps = draws.timesteps(self.schedule.num_train_timesteps)
+        timesteps = draws.timesteps(self.schedule.num_train_timesteps, self.timestep_shift)
         noisy = self.schedule.add_noise(latents.target, noise, timesteps)
         audio_tokens = draws.dropout(batch.audio_tokens, self.audio_dropout)
         noise_pred = self.unet(latents.stack(noisy), timesteps, audio_tokens)
