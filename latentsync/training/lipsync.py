@@ -1,6 +1,6 @@
 """The training objective of LatentSync as a LightningModule; stage 1 and stage 2 are two configurations of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -30,9 +30,6 @@ from latentsync.training.optimization import (
 from latentsync.training.recomputation import recompute
 from latentsync.training.sharding import shard_blocks
 from latentsync.training.trained_with import TrainedWith
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class LipSyncModule(lightning.LightningModule):
@@ -97,7 +94,7 @@ class LipSyncModule(lightning.LightningModule):
         self.strict_loading = False  # frozen parts are not in the checkpoint; `on_load_checkpoint` checks the U-Net
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> "Self":  # type: ignore[override]
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> Self:  # type: ignore[override]
         """The module of a checkpoint, rebuilt from what the checkpoint names; see `from_checkpoint.rebuilt`."""
         module = rebuilt(cls, checkpoint_path, **given)
         return module if map_location is None else module.to(map_location)
@@ -139,7 +136,7 @@ class LipSyncModule(lightning.LightningModule):
 
         z_t = √ᾱ_t z_0 + √(1−ᾱ_t) ε                                 t ~ U[0, T), ε mixed noise
         ε̂   = U-Net([z_t, mask, z_masked, z_reference], t, audio)
-        ẑ_0 = (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t
+        ẑ_0 = (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t                             or of a velocity, see `NoiseSchedule`
         L   = Σ λ_i · L_i(ε̂, ε, ẑ_0, z_0, decoded ẑ_0, frames, mel)
         """
         assert batch.audio_tokens is not None
@@ -148,10 +145,11 @@ class LipSyncModule(lightning.LightningModule):
         timesteps = draws.timesteps(self.schedule.num_train_timesteps, self.timestep_shift)
         noisy = self.schedule.add_noise(latents.target, noise, timesteps)
         audio_tokens = draws.dropout(batch.audio_tokens, self.audio_dropout)
-        noise_pred = self.unet(latents.stack(noisy), timesteps, audio_tokens)
-        clean_pred = self.schedule.clean_estimate(noisy, noise_pred, timesteps)
+        prediction = self.unet(latents.stack(noisy), timesteps, audio_tokens)
+        clean_pred = self.schedule.clean_estimate(noisy, prediction, timesteps)
+        wanted = self.schedule.target(latents.target, noise, timesteps)
         shown = draws.shown_frames(clean_pred.shape[2], self.pixel_frames)
-        inputs = LossInputs(noise_pred, noise, clean_pred, latents.target, latents.mask, batch.mel, batch.target)
+        inputs = LossInputs(prediction, wanted, clean_pred, latents.target, latents.mask, batch.mel, batch.target)
         return self.objective(inputs, self.autoencoder.decode, shown)
 
     def log_losses(self, stage: str, result: ObjectiveResult, batch_size: int) -> None:
