@@ -55,6 +55,7 @@ def run(config: DictConfig) -> None:
 
 def run_batch(config: DictConfig) -> None:
     """Do all jobs that are not done, in one process or by `runner`; exit code 1 if one failed. Raises UserError."""
+    from latentsync.inference.face_choice import check_face
     from latentsync.inference.jobs import folder_jobs, read_manifest
 
     if (config.manifest is None) == (config.inputs is None) or (config.inputs is None) != (config.audios is None):
@@ -67,6 +68,7 @@ def run_batch(config: DictConfig) -> None:
     if config.output_dir is None:
         raise UserError("output_dir is missing; give output_dir=DIR")
     folder, options = Path(config.output_dir), choose_options(config)
+    check_face(options)
     if config.inputs is None:
         jobs = read_manifest(config.manifest, options.usual_suffix)
     else:

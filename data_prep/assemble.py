@@ -10,8 +10,9 @@ from typing import Any
 from data_prep.clips import read_clip
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, COLUMNS, FAILED, MANIFEST_NAME, THUMBNAILS, Limits, Row, write_manifest
-from data_prep.preparation import Store
 from data_prep.sources import Source
+from data_prep.split import PARTS, Split
+from data_prep.store import Store
 from latentsync.data.shard_writer import INDEX_NAME, ShardWriter
 from latentsync.errors import UserError
 from latentsync.work.files import folder_written_whole, remove_leftovers, write_whole
@@ -22,26 +23,29 @@ _SUMMARY = "shards.json"
 _FAILURES = {"no progress": "time limit", "its worker process": "worker died", "OSError": "disk or file error"}
 
 
-def judged_rows(sources: Iterable[Source], store: Store, limits: Limits, failures: Mapping[str, str]) -> list[Row]:
-    """The rows of all sources, with fates. failures: source name -> why there is no record of it."""
+def judged_rows(
+    sources: Iterable[Source], store: Store, limits: Limits, failures: Mapping[str, str], split: Split
+) -> list[Row]:
+    """The rows of all sources, with fates and parts. failures: source name -> why there is no record of it."""
     rows: list[Row] = []
     for source in sources:
-        if source.name in failures:
-            rows.append(_failed_row(source, failures[source.name]))
-            continue
-        record = store.read(source)
+        part = {"split": split.part(source.name)}
+        record = None if source.name in failures else store.read(source)
         if record is None:
-            rows.append(_failed_row(source, "OSError: its record is gone or the video has changed since"))
-            continue
-        rows += [judge(row, limits) for row in record.rows]
+            gone = "OSError: its record is gone or the video has changed since"
+            rows.append(_failed_row(source, failures.get(source.name, gone)) | part)
+        else:
+            rows += [judge(row, limits) | part for row in record.rows]
     return rows
 
 
-def write_result(output: Path, rows: list[Row], store: Store, limits: Limits, clips_per_shard: int) -> None:
+def write_result(
+    output: Path, rows: list[Row], store: Store, limits: Limits, clips_per_shard: int, split: Split
+) -> None:
     """Write shards, then the manifest; thumbnails of rows that are no more go. Raises UserError on a full disk."""
     accepted = sorted((row for row in rows if row["fate"] == ACCEPTED), key=lambda row: row["clip_key"])
     try:
-        _write_shards(output, accepted, store, clips_per_shard)
+        _write_shards(output, accepted, store, clips_per_shard, split)
         write_manifest(
             output / MANIFEST_NAME, ({name: row[name] for name in COLUMNS if name in row} for row in rows), limits
         )
@@ -69,17 +73,23 @@ def _failed_row(source: Source, failure: str) -> Row:
     }
 
 
-def _write_shards(output: Path, accepted: list[Row], store: Store, clips_per_shard: int) -> None:
-    """Fill OUTPUT/shards anew, in the order of the keys, unless it holds just these clips already."""
+def _write_shards(output: Path, accepted: list[Row], store: Store, clips_per_shard: int, split: Split) -> None:
+    """Fill OUTPUT/shards (with a split: its folders) anew, in the order of the keys, unless they hold just these."""
     folder = output / SHARDS
+    parts = {"": accepted}
+    if split.by is not None:
+        parts = {name: [row for row in accepted if row["split"] == name] for name in PARTS}
     summary = _summary(accepted, clips_per_shard)
     with suppress(OSError, ValueError):
-        if json.loads((output / _SUMMARY).read_text()) == summary and (folder / INDEX_NAME).is_file():
+        there = all((folder / name / INDEX_NAME).is_file() for name in parts)
+        if json.loads((output / _SUMMARY).read_text()) == summary and there:
             return
     remove_leftovers(output, SHARDS)
-    with folder_written_whole(folder) as part, ShardWriter(part, clips_per_shard) as writer:
-        for row in accepted:
-            writer.write(read_clip(store.folder / row["source_id"], row["clip_key"], row["metadata"]))
+    with folder_written_whole(folder) as unfinished:
+        for name, rows in parts.items():
+            with ShardWriter(unfinished / name, clips_per_shard) as writer:
+                for row in rows:
+                    writer.write(read_clip(store.folder / row["source_id"], row["clip_key"], row["metadata"]))
     write_whole(output / _SUMMARY, json.dumps(summary) + "\n")
 
 
@@ -87,5 +97,6 @@ def _summary(accepted: list[Row], clips_per_shard: int) -> dict[str, Any]:
     """What the shards are made from: equal summaries, equal shards."""
     digest = hashlib.sha256()
     for row in accepted:
-        digest.update(json.dumps([row["clip_key"], row["metadata"], row["clips_bytes"]], sort_keys=True).encode())
+        told = [row["clip_key"], row["metadata"], row["clips_bytes"], row["split"]]
+        digest.update(json.dumps(told, sort_keys=True).encode())
     return {"clips": len(accepted), "clips_per_shard": clips_per_shard, "sha256": digest.hexdigest()}

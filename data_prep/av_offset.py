@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,14 @@ from data_prep.candidate import Candidate, FaceFrame
 from data_prep.manifest import Row
 from data_prep.resample import SourceSound
 from latentsync.errors import UserError
+from latentsync.weights.registry import known, place
 
 MAX_SHIFT = 15  # frames, as in the published evaluation
+# What `fetch` calls the weights of each scorer: they are looked for before seconds go into importing it.
+_FETCHED = {
+    "eval.syncnet_v2.SyncNetV2Scorer": "syncnet-v2",
+    "data_prep.stable_syncnet_scorer.StableSyncNetScorer": "stable-syncnet",
+}
 _NOT_MEASURED = ("device", "batch_size")  # arguments of scorers that do not change what they say
 
 
@@ -43,6 +50,18 @@ class ScorerMaker:
 
     target: str
     arguments: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Raise UserError where its weights are not there, without importing it."""
+        name, weights = _FETCHED.get(self.target), self.arguments.get("weights")
+        if weights is None and name is not None:
+            weights = place(known(name).files[0])
+        if weights is not None and not Path(weights).exists():
+            fetch = f"run `python -m latentsync.weights fetch {name}`, " if name is not None else ""
+            raise UserError(
+                f"syncnet: weights '{weights}' are not there; {fetch}give syncnet.weights=PATH, or set syncnet=none to "
+                "leave the stage out"
+            )
 
     @property
     def module(self) -> str:

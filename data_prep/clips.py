@@ -1,5 +1,6 @@
 """Stage clips: tracks cut into candidates of 5 to 10 s, and a candidate encoded, once, as it will lie in a shard."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,15 @@ def read_clip(folder: Path, key: str, metadata: dict) -> ClipSample:
         metadata,
         context=context.read_bytes() if context.is_file() else None,
     )
+
+
+def copy_clip(folder: Path, to: Path, key: str) -> bool:
+    """Copy a written clip to another folder; False where one of its files is missing."""
+    paths = [folder / f"{key}.{suffix}" for suffix in (VIDEO_MEMBER, "wav", CONTEXT_MEMBER)]
+    there = [path for path in paths if path.is_file()]
+    for path in there:
+        shutil.copyfile(path, to / path.name)
+    return set(paths[:2]) <= set(there)
 
 
 def window(frames: Sequence[FaceFrame]) -> tuple[int, int, int, int]:

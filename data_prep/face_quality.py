@@ -1,6 +1,7 @@
 """Stages crop and quality: is the face large, frontal, inside the picture, well lit and finely drawn enough?"""
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import cv2
@@ -76,14 +77,25 @@ class HyperIqa:
     """hyperIQA (Su et al., CVPR 2020) through pyiqa, on its scale of 0 … 100. Raises UserError without pyiqa."""
 
     def __init__(self, device: str = "cpu") -> None:
+        self.check()
+        import pyiqa
+
         try:
-            import pyiqa
-        except ImportError as error:
+            self._metric: Any = pyiqa.create_metric("hyperiqa", device=device)
+        except OSError as error:  # pyiqa fetches its weights when it first needs them
+            raise UserError(
+                f"measure.hyperiqa=true: pyiqa cannot get its weights ({error}); let it fetch them on a machine with "
+                "network, or set measure.hyperiqa=false"
+            ) from error
+
+    @staticmethod
+    def check() -> None:
+        """Raise UserError where pyiqa is not installed, without importing it."""
+        if find_spec("pyiqa") is None:
             raise UserError(
                 "measure.hyperiqa=true: the pyiqa package is not installed; "
                 "pip install 'latentsync-in-lightning[quality]', or set measure.hyperiqa=false"
-            ) from error
-        self._metric: Any = pyiqa.create_metric("hyperiqa", device=device)
+            )
 
     def score(self, crops: list[np.ndarray]) -> float:
         """The mean over crops (R, R, 3) uint8 RGB."""

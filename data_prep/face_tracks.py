@@ -11,7 +11,7 @@ from data_prep.candidate import FaceFrame, Rejected
 from data_prep.manifest import Row
 from latentsync.errors import UserError
 from latentsync.face.face_file import FacesFromFile
-from latentsync.face.landmarks import Face, FaceFinder, MediaPipeFaceFinder
+from latentsync.face.landmarks import Face, FaceFinder, MediaPipeFaceFinder, check_model
 from latentsync.media.frames import SteadyFrame
 from latentsync.media.rates import FPS
 from latentsync.weights.registry import known, place
@@ -46,7 +46,7 @@ class ShotTracker:
 
     def __init__(self, finder: FaceFinder, max_gap: int = 5, min_overlap: float = 0.3) -> None:
         if max_gap < 0 or not 0 < min_overlap < 1:
-            raise UserError("measure.faces: max_gap from 0, min_overlap between 0 and 1")
+            raise UserError("measure.tracks: max_gap from 0, min_overlap between 0 and 1")
         finder.reset()
         self._finder, self._max_gap, self._min_overlap = finder, max_gap, min_overlap
         self._recent: deque[SteadyFrame] = deque(maxlen=max_gap + 1)
@@ -170,14 +170,31 @@ class FaceFinders:
     so many a frame; min_confidence: of MediaPipe. Raises UserError for another kind or a missing model."""
 
     def __init__(self, kind: str = _MEDIAPIPE, num_faces: int = 4, min_confidence: float = 0.5) -> None:
-        if kind not in (_MEDIAPIPE, _SIDECAR):
-            raise UserError(f"measure.faces.finder={kind}: choose {_MEDIAPIPE} or {_SIDECAR}")
+        self.check(kind)
         self._mediapipe: MediaPipeFaceFinder | None = None
         if kind == _MEDIAPIPE:
-            model = place(known("face-landmarker").files[0])
             # A face too small for it would be too small for training as well.
-            self._mediapipe = MediaPipeFaceFinder(model, num_faces, min_confidence, small_faces=False)
+            self._mediapipe = MediaPipeFaceFinder(_model(), num_faces, min_confidence, small_faces=False)
+
+    @staticmethod
+    def check(kind: str = _MEDIAPIPE, num_faces: int = 4, min_confidence: float = 0.5) -> None:
+        """Raise UserError for what the constructor would refuse, without loading anything."""
+        if kind not in (_MEDIAPIPE, _SIDECAR):
+            raise UserError(f"measure.finder.kind={kind}: choose {_MEDIAPIPE} or {_SIDECAR}")
+        if num_faces < 1 or not 0 <= min_confidence <= 1:
+            raise UserError("measure.finder: num_faces from 1, min_confidence from 0 to 1")
+        if kind == _MEDIAPIPE:
+            check_model(_model())
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether looking for faces is work, and not the reading of a file."""
+        return self._mediapipe is not None
 
     def open(self, video: Path) -> FaceFinder:
         """The finder, at the start of this video."""
         return self._mediapipe or SidecarFaces(video.with_suffix(".json"))
+
+
+def _model() -> Path:
+    return place(known("face-landmarker").files[0])

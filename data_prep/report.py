@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from configs.compose import command, name_first_argument
 from data_prep.manifest import ACCEPTED, COLUMNS, FAILED, REJECTED, STAGES, Limits, read_limits, read_manifest
+from data_prep.split import PARTS
 from latentsync import __version__
 from latentsync.errors import UserError
 from latentsync.work.files import write_whole
@@ -57,7 +58,8 @@ def render(manifest: pandas.DataFrame, limits: Limits, output: Path, examples: i
         candidates=_amount(judged),
         accepted=_amount(accepted),
         failed=_amount(manifest[manifest["fate"] == FAILED]),
-        unchecked=int((accepted["offset_frames"].isna()).sum()),
+        unchecked=_amount(accepted[accepted["offset_frames"].isna()]),
+        parts=_parts(accepted),
         funnel=_funnel(judged),
         reasons=_reasons(manifest),
         offsets=offset_histograms(manifest["offset_frames"], manifest["offset_after"]),
@@ -69,6 +71,13 @@ def render(manifest: pandas.DataFrame, limits: Limits, output: Path, examples: i
 def _amount(rows: pandas.DataFrame) -> dict[str, Any]:
     minutes = float((rows["end"] - rows["start"]).fillna(0).sum()) / 60
     return {"count": len(rows), "length": f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.1f} min"}
+
+
+def _parts(accepted: pandas.DataFrame) -> list[dict[str, Any]]:
+    """What each part of a split got; none without one."""
+    groups = [(name, accepted[accepted["split"] == name]) for name in PARTS]
+    made = [{"name": name, "sources": rows["source"].nunique(), **_amount(rows)} for name, rows in groups]
+    return made if any(part["count"] for part in made) else []
 
 
 def _funnel(judged: pandas.DataFrame) -> list[dict[str, Any]]:
@@ -133,8 +142,9 @@ def _pictures(rows: pandas.DataFrame, output: Path, count: int) -> list[dict[str
         path = output / row["thumbnail"]
         if path.is_file():
             data = base64.b64encode(path.read_bytes()).decode()
-            times = {"time": f"{row['start']:.1f}", "source": row["source"], "detail": row["detail"]}
-            pictures.append({"data": f"data:image/jpeg;base64,{data}", **times})
+            detail = row["detail"] if isinstance(row["detail"], str) else ""  # what is missing is not a number
+            about = {"time": f"{row['start']:.1f}", "source": row["source"], "detail": detail}
+            pictures.append({"data": f"data:image/jpeg;base64,{data}", **about})
     return pictures
 
 

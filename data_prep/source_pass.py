@@ -4,8 +4,10 @@ Decoded pictures are held only for a moment (shots and gaps look a few frames ah
 max_seconds + min_seconds of aligned crops: memory does not grow with the length of the video.
 """
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,15 +16,17 @@ from data_prep.active_speaker import Mouths, measure_speaker
 from data_prep.align import TrackAligner, measure_alignment
 from data_prep.av_offset import measure_offset
 from data_prep.candidate import Candidate, FaceFrame, Rejected
-from data_prep.clips import TrackCutter, frames_with_sound, write_clip
+from data_prep.clips import TrackCutter, copy_clip, frames_with_sound, write_clip
 from data_prep.face_quality import LIGHT_EVERY, look_at, measure_crop, measure_quality
 from data_prep.face_tracks import ShotTracker, TrackEnd, TrackFrame, measure_track
 from data_prep.limits import judge
 from data_prep.manifest import ACCEPTED, REJECTED, THUMBNAILS, Limits, Row
 from data_prep.parts import Parts, StageClock
 from data_prep.resample import SourceSound, measure_resampling
+from data_prep.seeing import Seeing
 from data_prep.shots import ShotFrame
 from data_prep.sources import Source, probe
+from data_prep.store import NOTES, Earlier
 from latentsync.errors import UserError
 from latentsync.media.frames import SteadyFrame, read_frames_at
 from latentsync.media.rates import FPS
@@ -54,26 +58,32 @@ class SourcePass:
     """Measures one source; `rows` and `clock` fill while it runs.
 
     folder: where clips and scratch go; output: the run's folder, for thumbnails; limits: candidates that they reject
-    are measured but not encoded; None = all are encoded.
+    are measured but not encoded; None = all are encoded. earlier: what is not done again.
     """
 
-    def __init__(self, source: Source, folder: Path, output: Path, parts: Parts, limits: Limits | None) -> None:
+    def __init__(
+        self, source: Source, folder: Path, output: Path, parts: Parts, limits: Limits | None, earlier: Earlier
+    ) -> None:
         self.rows: list[Row] = []
         self.clock = StageClock()
         self._source, self._folder, self._output, self._parts, self._limits = source, folder, output, parts, limits
+        self._earlier = earlier
+        self._measured = {_cut_of(row): row for row in earlier.rows}
         self._base: Row = {"source": source.name, "source_id": source.id}
         self._shot: _Shot | None = None
 
     def run(self, alive: Alive) -> None:
         """Do all of it. Raises Rejected for the source as a whole; the rows before that stay."""
         with self.clock.stage("probe"):
-            self._base |= probe(self._source)
+            self._source, about = probe(self._source)
+            self._base |= about
         with self.clock.stage("resample"):
-            self._sound = SourceSound(
-                self._source.path, self._folder / "sound.raw", alive, self._parts.measuring.audio_track
-            )
+            apart, track = self._source.sound, self._parts.measuring.audio_track
+            heard, track = (self._source.path, track) if apart is None else (apart, None)
+            self._sound = SourceSound(heard, self._folder / "sound.raw", alive, track)
         try:
-            self._frames(alive)
+            with closing(self._parts.seeing(self._source, self._folder / NOTES, self._earlier.notes)) as seeing:
+                self._frames(alive, seeing)
         finally:
             self._sound.path.unlink()
 
@@ -82,8 +92,8 @@ class SourcePass:
         times = {"start": 0.0, "end": self._base.get("probe_seconds")}
         self.rows.append(self._row("source", self._source.id, times | _verdict(rejected)))
 
-    def _frames(self, alive: Alive) -> None:
-        splitter, tracker = self._parts.splitter(), self._parts.tracker(self._source)
+    def _frames(self, alive: Alive, seeing: Seeing) -> None:
+        tracker = self._parts.tracker(seeing)
         frames = read_frames_at(self._source.path)
         broken: UserError | None = None
         while True:
@@ -96,10 +106,10 @@ class SourcePass:
                 break
             alive(min(1.0, frame.index / FPS / max(1.0, self._base["probe_seconds"])))
             with self.clock.stage("shots"):
-                decided = list(splitter.push(frame))
+                decided = list(seeing.push(frame))
             for shot_frame in decided:
                 self._pass(shot_frame, tracker)
-        for shot_frame in splitter.flush():
+        for shot_frame in seeing.flush():
             self._pass(shot_frame, tracker)
         self._end_shot(tracker)
         if broken is not None:
@@ -183,6 +193,25 @@ class SourcePass:
         row |= {"shot": shot.number, "track": candidate.track}
         row |= {"clip_key": f"{self._source.slug}_{self._source.id}_{candidate.first:07d}_{candidate.track:03d}"}
         row |= {"thumbnail": self._thumbnail(row, frames[len(frames) // 2].crop)}
+        row |= self._known(row) or self._measure(shot, candidate)
+        with self.clock.stage("clips"):
+            first, stop = frames_with_sound(candidate, self._sound, int(row.get("offset_frames") or 0))
+            row["clips_seconds"] = (stop - first) / FPS
+            wanted = self._limits is None or judge(row, self._limits)["fate"] == ACCEPTED
+            if "metadata" in row and not copy_clip(self._earlier.folder, self._folder, row["clip_key"]):
+                del row["metadata"]
+            if "metadata" not in row and wanted and stop > first:
+                row |= write_clip(self._folder, row["clip_key"], candidate, self._sound, row, self._parts.clips)
+        shot.rows.append(row)
+
+    def _known(self, row: Row) -> Row | None:
+        """What was measured, and perhaps encoded, of a candidate of the same frames."""
+        return self._measured.get(_cut_of(row))
+
+    def _measure(self, shot: _Shot, candidate: Candidate) -> Row:
+        """All that is measured of a candidate before it is encoded."""
+        frames = candidate.frames
+        row: Row = {}
         with self.clock.stage("faces"):
             row |= measure_track(frames, shot.mouths.num_others(candidate.track, candidate.first, candidate.stop))
         with self.clock.stage("crop"):
@@ -199,13 +228,7 @@ class SourcePass:
                 row |= measure_offset(candidate, self._sound, self._parts.scorer)
         with self.clock.stage("quality"):
             row |= measure_quality(frames, self._parts.iqa)
-        with self.clock.stage("clips"):
-            first, stop = frames_with_sound(candidate, self._sound, int(row.get("offset_frames") or 0))
-            row["clips_seconds"] = (stop - first) / FPS
-            wanted = self._limits is None or judge(row, self._limits)["fate"] == ACCEPTED
-            if wanted and stop > first:
-                row |= write_clip(self._folder, row["clip_key"], candidate, self._sound, row, self._parts.clips)
-        shot.rows.append(row)
+        return row
 
     def _too_short(self, frames: int) -> str:
         least = self._parts.clips.min_seconds
@@ -229,3 +252,8 @@ class SourcePass:
 
 def _verdict(rejected: Rejected) -> Row:
     return {"fate": REJECTED, "stage": rejected.stage, "reason": rejected.reason, "detail": rejected.detail or None}
+
+
+def _cut_of(row: Row) -> tuple[Any, ...]:
+    """Which frames of which face a candidate is cut from; that it is cut so again, nothing else tells."""
+    return row["shot"], row["track"], row["start"], row["end"]

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.candidate import Rejected
 from data_prep.manifest import Row
+from data_prep.sounds import SOUND_SUFFIXES, find_sounds, name_of
 from latentsync.errors import UserError
 from latentsync.media.probe import VIDEO_SUFFIXES, probe_video
 from latentsync.work.records import fingerprint
@@ -14,10 +15,13 @@ from latentsync.work.records import fingerprint
 
 @dataclass(frozen=True)
 class Source:
-    """name: path below the input folder, with '/'; path: where it is now."""
+    """name: path below the input folder, with '/'; path: where it is now; sound: a file with its sound, None = the
+    video's own; beside: such a file that lies beside the video, for one that turns out to be silent."""
 
     name: str
     path: Path
+    sound: Path | None = None
+    beside: Path | None = None
 
     @property
     def id(self) -> str:
@@ -30,8 +34,9 @@ class Source:
         return re.sub(r"[^A-Za-z0-9_]+", "_", Path(self.name).stem).strip("_")[:40] or "video"
 
     def fingerprint(self) -> list[int]:
-        """Another fingerprint, another video."""
-        return fingerprint(self.path)
+        """Another fingerprint, another video or another sound."""
+        sound = self.sound or self.beside
+        return fingerprint(self.path) + ([] if sound is None else fingerprint(sound))
 
 
 def find_sources(folder: str | Path) -> list[Source]:
@@ -53,8 +58,43 @@ def find_sources(folder: str | Path) -> list[Source]:
     return [Source(name, folder / name) for name in shown]
 
 
-def probe(source: Source) -> Row:
-    """Is this a video with pictures and sound, and what does its container say of it? The probe_… measurements.
+def with_sounds(sources: list[Source], input: Path, audio: Path | None) -> tuple[list[Source], dict[str, list[str]]]:
+    """The sources with their sound, and the names of those without a partner, "sounds" and "videos".
+
+    audio: a folder of sounds that bear the videos' names; None, or for videos without one there: their own sound, and
+    for those that are silent the sound beside them. Raises UserError for a folder without sounds, with two of one name,
+    or with none that fits.
+    """
+    near = find_sounds(input)
+    sources = [replace(source, beside=_first(near, source)) for source in sources]
+    if audio is None:
+        return sources, {}
+    found = find_sounds(audio)
+    if not found:
+        raise UserError(f"audio '{audio}': holds no sound ({', '.join(SOUND_SUFFIXES)}); give another folder")
+    for paths in found.values():
+        if len(paths) > 1:
+            raise UserError(f"'{paths[0]}' and '{paths[1]}' have one name; rename or remove one of them")
+    paired = [replace(source, sound=_first(found, source)) for source in sources]
+    alone = {
+        "sounds": sorted(set(found) - {name_of(source.name) for source in sources}),
+        "videos": sorted(source.name for source in paired if source.sound is None),
+    }
+    if len(alone["videos"]) == len(sources):
+        raise UserError(
+            f"audio '{audio}' and input '{input}' have no name in common ('{alone['sounds'][0]}', "
+            f"'{alone['videos'][0]}', …); call what belongs together by one name"
+        )
+    return paired, alone
+
+
+def _first(sounds: dict[str, list[Path]], source: Source) -> Path | None:
+    return sounds.get(name_of(source.name), [None])[0]
+
+
+def probe(source: Source) -> tuple[Source, Row]:
+    """Is this a video with pictures and sound, and what does its container say of it? The probe_… measurements, and
+    the source with the sound that lies beside it if it has none itself.
 
     Raises Rejected for what cannot be read, and for a video without sound.
     """
@@ -73,6 +113,9 @@ def probe(source: Source) -> Row:
         "probe_fps": round(float(info.fps), 3),
         "probe_rotation": info.rotation,
     }
-    if not info.has_audio:
-        raise Rejected("probe", "no sound")
-    return row
+    if source.sound is None and not info.has_audio:
+        source = replace(source, sound=source.beside)
+        if source.sound is None:
+            stem = Path(source.name).stem
+            raise Rejected("probe", "no sound", f"nor is there {stem}{', '.join(SOUND_SUFFIXES)} beside it")
+    return source, row | {"probe_sound": None if source.sound is None else source.sound.name}

@@ -139,14 +139,15 @@ def table(
     rows: Mapping[str, Mapping[str, Summary]], definitions: Mapping[str, Definition], best: Mapping[str, str]
 ) -> str:
     """Markdown: a row for each label, a column for each metric that any row has, with the number of videos in its head.
-    best: metric -> label in bold."""
+    best: metric -> label in bold. Below it, what is to be said of its metrics."""
     shown = [name for name in definitions if any(name in row for row in rows.values())]
     titles = [_head(definitions[name], (row[name].count for row in rows.values() if name in row)) for name in shown]
     lines = ["| | " + " | ".join(titles) + " |", "| --- " * (len(shown) + 1) + "|"]
     for label, row in rows.items():
         cells = [cell(row.get(name), definitions[name].decimals, best.get(name) == label) for name in shown]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    notes = [f"{definitions[name].title}: {definitions[name].note}." for name in shown if definitions[name].note]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def _head(definition: Definition, counts: Iterable[int]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -87,7 +88,6 @@ def test_inputs_have_the_ranges_and_defaults_of_the_command_line() -> None:
 
 
 def test_the_image_installs_what_the_package_asks_for() -> None:
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read pyproject.toml")
     asked = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
     lines = (REPOSITORY / "requirements-cog.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == asked

@@ -17,7 +17,11 @@ from latentsync.face.head_box import head_box, square_crop
 FRAMES, SIDE = 16, 224
 PROTOCOLS = ("standard", "published")
 _PUBLISHED_FIRST = 20
-_SOURCE = "Unterthiner et al. 2018; I3D RGB, Kinetics-400, logits"
+_SOURCE = "Unterthiner et al. 2018; logits of I3D RGB, Kinetics-400 (DeepMind's release, as pytorch-i3d converted it)"
+_NOTE = (
+    "features are the logits of DeepMind's I3D RGB, Kinetics-400 (rgb_imagenet.pt); published LatentSync figures are "
+    "those of i3d_torchscript.pt: the two cannot be compared"
+)
 
 Features = Callable[[np.ndarray], np.ndarray]
 
@@ -54,9 +58,9 @@ class FaceFvd:
         )
         self.definitions: Sequence[Definition] = (
             Definition(
-                "fvd", f"FVD ({protocol})", "", "lower",
+                "fvd", f"FVD ({protocol}, I3D K400 RGB)", "", "lower",
                 f"Fréchet distance of I3D's logits of 16-frame clips of faces to the references'; {framing}", _SOURCE,
-                "source", 2, of_set=True,
+                "source", 2, of_set=True, note=_NOTE,
             ),
         )  # fmt: skip
 

@@ -22,7 +22,8 @@ class Definition:
     """One number. title: for tables; better: which way is good ("none": neither); source: where the definition is from.
 
     against: "truth": needs the true frames of what was generated; "source": needs some video of the person; "sound":
-    needs the speech; "nothing". decimals: in tables. of_set: a number of all videos together, not of each.
+    needs the speech; "nothing". decimals: in tables. of_set: a number of all videos together, not of each. note: a
+    sentence that goes below every table, without its full stop.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Definition:
     against: Literal["truth", "source", "sound", "nothing"] = "nothing"
     decimals: int = 3
     of_set: bool = False
+    note: str = ""
 
     @property
     def arrow(self) -> str:

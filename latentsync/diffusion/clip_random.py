@@ -39,9 +39,14 @@ class ClipRandom:
         """Mixed noise in the shape of latents (B, C, F, h, w), float32."""
         return torch.cat([mixed_noise((1, *latents.shape[1:]), alpha, own) for own in self.generators])
 
-    def timesteps(self, num_timesteps: int) -> Tensor:
-        """(B,) int64, uniform over [0, num_timesteps): one for the whole of a clip."""
-        return torch.cat([torch.randint(0, num_timesteps, (1,), generator=g, device=g.device) for g in self.generators])
+    def timesteps(self, num_timesteps: int, shift: float = 1.0) -> Tensor:
+        """(B,) int64 in [0, num_timesteps), one for the whole of a clip: uniform u, moved to s·u / (1 + (s − 1)·u).
+
+        shift: s; 1 leaves them uniform, as published, more means more noise (Esser 2024, Eq. 23).
+        """
+        drawn = [torch.randint(0, num_timesteps, (1,), generator=g, device=g.device) for g in self.generators]
+        share = torch.cat(drawn).double() / num_timesteps
+        return (num_timesteps * shift * share / (1 + (shift - 1) * share)).round().long().clamp(max=num_timesteps - 1)
 
     def dropout(self, audio_tokens: Tensor, probability: float) -> Tensor:
         """Audio tokens (B, F, L, D), those of a clip zeroed with this probability: guidance's unconditional input."""

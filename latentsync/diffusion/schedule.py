@@ -13,6 +13,8 @@ from latentsync.errors import UserError
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
 
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+
 
 class NoiseSchedule(nn.Module):
     """Scaled-linear betas: √β runs linearly from √beta_start to √beta_end over num_train_timesteps steps.
@@ -20,7 +22,10 @@ class NoiseSchedule(nn.Module):
     alphas_cumprod: (T,), ᾱ_t = Π (1 − β), float32 whatever dtype the module around it is cast to.
     standardize_start_noise: whether sampling starts from noise of mean 0 and deviation 1 in each channel, for small
         networks that take the deviations of a draw for the picture's light; False as published.
-    Raises UserError for betas outside 0 … 1.
+    prediction_type: what the network predicts, "epsilon", the noise, as published, or "v_prediction", the velocity
+        v = √ᾱ ε − √(1−ᾱ) z_0 (Salimans 2022): at large t nearly the clean latents themselves, which a small network
+        learns much sooner than to tell them from a copy of its noise.
+    Raises UserError for betas outside 0 … 1 and another prediction type.
     """
 
     alphas_cumprod: Tensor
@@ -31,9 +36,13 @@ class NoiseSchedule(nn.Module):
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
         standardize_start_noise: bool = False,
+        prediction_type: str = "epsilon",
     ) -> None:
         super().__init__()
-        self.standardize_start_noise = standardize_start_noise
+        self.standardize_start_noise, self.prediction_type = standardize_start_noise, prediction_type
+        if prediction_type not in PREDICTION_TYPES:
+            known = " or ".join(PREDICTION_TYPES)
+            raise UserError(f"schedule: prediction_type={prediction_type} is unknown; use {known}")
         if not 0 < beta_start <= beta_end < 1:
             raise UserError(
                 f"schedule: beta_start={beta_start} and beta_end={beta_end} must hold 0 < beta_start <= beta_end < 1"
@@ -51,13 +60,23 @@ class NoiseSchedule(nn.Module):
         signal, spread = self._at(timesteps, latents)
         return signal * latents.float() + spread * noise.float()
 
-    def clean_estimate(self, noisy: Tensor, noise_pred: Tensor, timesteps: Tensor) -> Tensor:
-        """One-step estimate of the clean latents, (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t  (DDIM, Eq. 12), in float32.
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network is to predict: ε, or v = √ᾱ_t ε − √(1−ᾱ_t) z_0, in float32; shapes as in `add_noise`."""
+        if self.prediction_type == "epsilon":
+            return noise.float()
+        signal, spread = self._at(timesteps, latents)
+        return signal * noise.float() - spread * latents.float()
 
-        noisy, noise_pred: (B, C, F, h, w); timesteps: (B,) int64 in [0, T). Returns the shape of `noisy`.
+    def clean_estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """One-step estimate of the clean latents, in float32.
+
+        (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t  (DDIM, Eq. 12), or of a velocity √ᾱ_t z_t − √(1−ᾱ_t) v̂.
+        noisy, prediction: (B, C, F, h, w); timesteps: (B,) int64 in [0, T). Returns the shape of `noisy`.
         """
         signal, spread = self._at(timesteps, noisy)
-        return (noisy.float() - spread * noise_pred.float()) / signal
+        if self.prediction_type == "epsilon":
+            return (noisy.float() - spread * prediction.float()) / signal
+        return signal * noisy.float() - spread * prediction.float()
 
     def scheduler(self) -> DDIMScheduler:
         """The published sampler's settings as a diffusers scheduler."""
@@ -72,7 +91,7 @@ class NoiseSchedule(nn.Module):
             set_alpha_to_one=False,
             steps_offset=1,
             timestep_spacing="leading",
-            prediction_type="epsilon",
+            prediction_type=self.prediction_type,
         )
 
     def _alphas_cumprod(self) -> Tensor:

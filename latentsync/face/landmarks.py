@@ -141,11 +141,7 @@ class MediaPipeFaceFinder:
         small_faces: bool = True,
     ) -> None:
         self.model_path = Path(model_path)
-        if not self.model_path.is_file():
-            raise UserError(
-                f"face landmarker model '{self.model_path}' is missing; "
-                "get it with: python -m latentsync.weights fetch face-landmarker"
-            )
+        check_model(self.model_path)
         self.num_faces = num_faces
         self.min_confidence = min_confidence
         self._parts = PartSearch(self._find_in_picture) if small_faces else None
@@ -231,6 +227,15 @@ class MediaPipeFaceFinder:
                 f"face landmarker model '{self.model_path}' cannot be used ({error}); "
                 "get it again with: python -m latentsync.weights fetch face-landmarker"
             ) from error
+
+
+def check_model(path: Path) -> None:
+    """Raise UserError where the face landmarker's file is missing."""
+    if not path.is_file():
+        raise UserError(
+            f"face landmarker model '{path}' is missing; "
+            "get it with: python -m latentsync.weights fetch face-landmarker"
+        )
 
 
 def face_from_mesh(mesh: np.ndarray) -> Face:

@@ -1,27 +1,23 @@
-"""The faces to be driven, followed through a video: found, chosen, aligned; a picture shown twice is searched once."""
+"""The faces to be driven, followed through a video: found, aligned; a picture shown twice is searched once."""
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from latentsync.errors import UserError
 from latentsync.face.alignment import AlignedFace, FaceAligner
-from latentsync.face.landmarks import FaceFinder, large_enough, select_largest
-from latentsync.face.likeness import face_look, likeness
+from latentsync.face.landmarks import FaceFinder, large_enough
 from latentsync.face.paste_back import paste_box
-from latentsync.face.tracking import FaceTracker, TrackedFace, is_frontal
+from latentsync.face.tracking import FaceTracker, is_frontal
+from latentsync.inference.face_choice import FaceChoice
 from latentsync.inference.frame_source import SourceFrame
-from latentsync.inference.options import ALL, LARGEST, LipSyncOptions
+from latentsync.inference.options import LipSyncOptions
 from latentsync.media.cuts import CutDetector
 from latentsync.media.picture import Patch, Picture
-from latentsync.media.stills import read_image
 
 _RECORD = struct.Struct("<i?6d")
-_ALIKE = 0.5  # see `face.likeness`: what the same person reaches and others do not
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class FaceTrack:
     """
 
     def __init__(
-        self, finder: FaceFinder, resolution: int, choice: "FaceChoice | None" = None, longest_gap: float = 0.25
+        self, finder: FaceFinder, resolution: int, choice: FaceChoice | None = None, longest_gap: float = 0.25
     ) -> None:
         self._choice = choice or FaceChoice(LipSyncOptions(), finder)
         finder.reset()
@@ -123,47 +119,6 @@ class FaceTrack:
         return TrackedFrame(frame, faces, self._found.interpolated(frame.index), cut, patch)
 
 
-class FaceChoice:
-    """Chooses in each scene whom to follow, and stays with it until the scene ends or the person is gone for good.
-
-    options: `face` says who. finder: looks for the face in a reference picture. Raises UserError for a picture that
-    cannot be read or has no face.
-    """
-
-    def __init__(self, options: LipSyncOptions, finder: FaceFinder) -> None:
-        self._all, self._largest = options.face == ALL, options.face == LARGEST
-        self._index = options.face_index
-        self._chosen: int | None = None
-        picture = options.face_picture
-        self._look = None if picture is None else _look_of(picture, finder)
-
-    def restart(self) -> None:
-        """Another scene: choose anew."""
-        self._chosen = None
-
-    def __call__(self, faces: list[TrackedFace], image: np.ndarray, known: Callable[[int], bool]) -> list[TrackedFace]:
-        """Those of a frame's faces that are driven, at most one unless all are. known: who was there not long ago."""
-        if self._all:
-            return faces
-        if self._chosen is not None and not known(self._chosen):
-            self._chosen = None
-        if self._chosen is None and faces:
-            self._chosen = self._choose(faces, image)
-        return [face for face in faces if face.track == self._chosen]
-
-    def _choose(self, faces: list[TrackedFace], image: np.ndarray) -> int | None:
-        if self._largest:
-            largest = select_largest(tracked.face for tracked in faces)
-            return next((tracked.track for tracked in faces if tracked.face is largest), None)
-        if self._index is not None:
-            in_order = sorted(faces, key=lambda tracked: tracked.face.box[0] + tracked.face.box[2])
-            return in_order[self._index].track if self._index < len(in_order) else None
-        assert self._look is not None
-        alike = {tracked.track: likeness(self._look, face_look(image, tracked.face)) for tracked in faces}
-        best = max(alike, key=alike.__getitem__)
-        return best if alike[best] >= _ALIKE else None
-
-
 def _patch_of(picture: Picture, faces: dict[int, AlignedFace]) -> Patch | None:
     """The smallest that holds all that pasting the faces can touch."""
     boxes = [paste_box(face.matrix, len(face.crop), picture.rgb.shape[:2]) for face in faces.values()]
@@ -172,15 +127,6 @@ def _patch_of(picture: Picture, faces: dict[int, AlignedFace]) -> Patch | None:
         return None
     tops, bottoms, lefts, rights = edges
     return picture.patch((min(tops), max(bottoms), min(lefts), max(rights)))
-
-
-def _look_of(picture: Path, finder: FaceFinder) -> np.ndarray:
-    image = read_image(picture)
-    finder.reset()
-    face = select_largest(finder.find(image, 0.0))
-    if face is None:
-        raise UserError(f"face '{picture}': no face found in the picture; give one with a frontal face")
-    return face_look(image, face)
 
 
 @dataclass(frozen=True)

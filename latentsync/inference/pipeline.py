@@ -17,7 +17,8 @@ from latentsync.face.face_file import MEDIAPIPE, open_face_finder
 from latentsync.face.landmarks import FaceFinder
 from latentsync.inference.audio_tokens import AudioTokens, recording
 from latentsync.inference.compositor import Compositor, DoneFrame
-from latentsync.inference.face_track import FaceChoice, FaceTrack
+from latentsync.inference.face_choice import FaceChoice
+from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
 from latentsync.inference.generator import WindowGenerator
 from latentsync.inference.options import SDR, LipSyncOptions
@@ -163,7 +164,8 @@ class LipSyncPipeline:
             _log.warning(note)
         first = next(frames)  # nothing is begun for a file that cannot be read
         look = first.picture.look
-        track = FaceTrack(self.face_finder, self.resolution, FaceChoice(options, self.face_finder))
+        choice = FaceChoice(options, self.face_finder)
+        track = FaceTrack(self.face_finder, self.resolution, choice)
         sound = recording(request.audio, options.silence_gate, options.audio_track)
         compositor = Compositor(
             self.generate, AudioTokens(self.audio_encoder, sound, request.num_samples), request, progress
@@ -199,7 +201,8 @@ class LipSyncPipeline:
                     fates.append(done.fate)
             if compositor.num_windows == 0:
                 where = "in the picture" if request.is_picture else f"in any of its {len(fates)} frames"
-                raise UserError(f"input '{request.input}': no face found {where}; give one with a frontal face")
+                no_face = f"input '{request.input}': no face found {where}; give one with a frontal face"
+                raise UserError(choice.absent(request.input) or no_face)
         report = LipSyncReport(
             output=request.output,
             num_frames=len(fates),

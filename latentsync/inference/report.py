@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from latentsync.media.rates import FPS
 from latentsync.work.files import write_whole
 
 
-class Fate(str, Enum):
+class Fate(StrEnum):
     """What became of an output frame."""
 
     GENERATED = "generated"

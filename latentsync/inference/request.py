@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import UserError
+from latentsync.inference.face_choice import check_face
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.picture_notes import check_codec, picture_notes
 from latentsync.inference.windows import frames_of_audio
@@ -75,8 +76,7 @@ def check_request(
     check_codec(options.codec, output)
     if options.report is not None:
         _check_report(Path(options.report), input, audio, output)
-    if options.face_picture is not None and not options.face_picture.is_file():
-        raise UserError(f"face={options.face}: no such picture; give largest, all, a number from 0, or a picture")
+    check_face(options)
     return LipSyncRequest(
         input=input,
         audio=audio,

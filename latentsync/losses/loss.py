@@ -13,7 +13,8 @@ Needs = Literal["latents", "frames", "clip"]
 class LossInputs:
     """What there is to look at.
 
-    noise_pred, noise: (B, 4, F, h, w); clean_pred, clean: one-step and true scaled latents, the same shape; mask:
+    noise_pred, noise: what the network predicts and what it should, (B, 4, F, h, w): noise, or velocity where the
+    schedule says so; clean_pred, clean: one-step and true scaled latents, the same shape; mask:
     (B, 1, F, h, w), 0 = generated; mel: (B, 1, 80, 52); frames: true ones, (B, F, 3, H, W) in [-1, 1], None where the
     data have no pixels; decoded: what `clean_pred` looks like, the same shape, for losses that need frames or a clip.
     """

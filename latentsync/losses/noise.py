@@ -7,7 +7,7 @@ from latentsync.losses.loss import Loss, LossInputs
 
 
 class NoiseLoss(Loss):
-    """MSE(ε̂, ε) in float32."""
+    """MSE(ε̂, ε) in float32; of velocities under `schedule.prediction_type=v_prediction`."""
 
     def forward(self, inputs: LossInputs) -> Tensor:
         return F.mse_loss(inputs.noise_pred.float(), inputs.noise.float())

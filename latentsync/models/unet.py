@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.models.cpu_attention import use_cpu_attention
 from latentsync.models.temporal import MotionSettings
 from latentsync.models.unet_blocks import ClipGroupNorm, Condition, DownLevel, LayerSettings, MidLevel, UpLevel
 
@@ -109,6 +110,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # di
 
         self.conv_norm_out = ClipGroupNorm(norm_num_groups, widths[0], norm_eps)
         self.conv_out = _zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1))
+        use_cpu_attention(self)
 
     def forward(self, sample: Tensor, timesteps: Tensor | float, encoder_hidden_states: Tensor) -> Tensor:
         """Predicted noise (B, 4, F, h, w), in the dtype of the weights.

@@ -1,6 +1,6 @@
 """The training objective of LatentSync as a LightningModule; stage 1 and stage 2 are two configurations of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -31,9 +31,6 @@ from latentsync.training.recomputation import recompute
 from latentsync.training.sharding import shard_blocks
 from latentsync.training.trained_with import TrainedWith
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 class LipSyncModule(lightning.LightningModule):
     """Noise prediction with losses in pixel space on the one-step clean estimate (LatentSync, Sec. 3).
@@ -41,6 +38,7 @@ class LipSyncModule(lightning.LightningModule):
     unet, autoencoder, schedule, objective: the parts. Only the U-Net is trained, and of it the parameters whose names
         contain one of `trainable` (["all"] for everything); everything else is frozen and stays out of checkpoints.
     resolution: side of the face crops in pixels. mixed_noise_alpha: α of the noise shared over frames (1 as published).
+    timestep_shift: how much more often noisy timesteps are drawn (`ClipRandom.timesteps`; 1, uniform, as published).
     audio_dropout: probability to zero a clip's audio tokens, so that guidance > 1 means something (0 as published).
     gradient_checkpointing: recompute activations in all networks (True) or in some; see `recomputation.PARTS`.
     pixel_frames: LPIPS looks at so many frames of each clip, drawn anew each step; None: at all of them. Only these
@@ -63,6 +61,7 @@ class LipSyncModule(lightning.LightningModule):
         resolution: int = 256,
         trainable: list[str] | None = None,
         mixed_noise_alpha: float = 1.0,
+        timestep_shift: float = 1.0,
         audio_dropout: float = 0.0,
         gradient_checkpointing: bool | list[str] = False,
         seed: int = 0,
@@ -75,6 +74,8 @@ class LipSyncModule(lightning.LightningModule):
         super().__init__()
         if isinstance(audio_dropout, bool) or not isinstance(audio_dropout, int | float) or not 0 <= audio_dropout < 1:
             raise UserError(f"model.audio_dropout={audio_dropout} is not a probability below 1")
+        if not timestep_shift > 0:
+            raise UserError(f"model.timestep_shift={timestep_shift} must be above 0; 1 draws timesteps uniformly")
         self.unet, self.schedule, self.objective = unet, schedule, objective
         self.trained_with = TrainedWith(autoencoder, resolution, schedule)
         self.frozen_dtype = frozen_dtype
@@ -88,11 +89,12 @@ class LipSyncModule(lightning.LightningModule):
             unet.compile(mode=None if compile is True else compile)
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.parameter_groups, self.pixel_frames, self.nan_guard = parameter_groups, pixel_frames, nan_guard
-        self.mixed_noise_alpha, self.audio_dropout, self.seed = mixed_noise_alpha, audio_dropout, seed
+        self.mixed_noise_alpha, self.timestep_shift = mixed_noise_alpha, timestep_shift
+        self.audio_dropout, self.seed = audio_dropout, seed
         self.strict_loading = False  # frozen parts are not in the checkpoint; `on_load_checkpoint` checks the U-Net
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> "Self":  # type: ignore[override]
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, **given: Any) -> Self:  # type: ignore[override]
         """The module of a checkpoint, rebuilt from what the checkpoint names; see `from_checkpoint.rebuilt`."""
         module = rebuilt(cls, checkpoint_path, **given)
         return module if map_location is None else module.to(map_location)
@@ -134,19 +136,20 @@ class LipSyncModule(lightning.LightningModule):
 
         z_t = √ᾱ_t z_0 + √(1−ᾱ_t) ε                                 t ~ U[0, T), ε mixed noise
         ε̂   = U-Net([z_t, mask, z_masked, z_reference], t, audio)
-        ẑ_0 = (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t
+        ẑ_0 = (z_t − √(1−ᾱ_t) ε̂) / √ᾱ_t                             or of a velocity, see `NoiseSchedule`
         L   = Σ λ_i · L_i(ε̂, ε, ẑ_0, z_0, decoded ẑ_0, frames, mel)
         """
         assert batch.audio_tokens is not None
         latents = self.conditioning.encode(batch, draws)
         noise = draws.noise(latents.target, self.mixed_noise_alpha)
-        timesteps = draws.timesteps(self.schedule.num_train_timesteps)
+        timesteps = draws.timesteps(self.schedule.num_train_timesteps, self.timestep_shift)
         noisy = self.schedule.add_noise(latents.target, noise, timesteps)
         audio_tokens = draws.dropout(batch.audio_tokens, self.audio_dropout)
-        noise_pred = self.unet(latents.stack(noisy), timesteps, audio_tokens)
-        clean_pred = self.schedule.clean_estimate(noisy, noise_pred, timesteps)
+        prediction = self.unet(latents.stack(noisy), timesteps, audio_tokens)
+        clean_pred = self.schedule.clean_estimate(noisy, prediction, timesteps)
+        wanted = self.schedule.target(latents.target, noise, timesteps)
         shown = draws.shown_frames(clean_pred.shape[2], self.pixel_frames)
-        inputs = LossInputs(noise_pred, noise, clean_pred, latents.target, latents.mask, batch.mel, batch.target)
+        inputs = LossInputs(prediction, wanted, clean_pred, latents.target, latents.mask, batch.mel, batch.target)
         return self.objective(inputs, self.autoencoder.decode, shown)
 
     def log_losses(self, stage: str, result: ObjectiveResult, batch_size: int) -> None:

@@ -18,7 +18,7 @@ class TrainedWith:
     """
 
     def __init__(self, autoencoder: FrameAutoencoder, resolution: int, schedule: NoiseSchedule) -> None:
-        names = ("num_train_timesteps", "beta_start", "beta_end", "standardize_start_noise")
+        names = ("num_train_timesteps", "beta_start", "beta_end", "standardize_start_noise", "prediction_type")
         numbers = {name: getattr(schedule, name) for name in names}
         self._autoencoder = portable(autoencoder.origin)
         self._audio_encoder: Part | None = None

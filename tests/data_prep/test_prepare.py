@@ -8,22 +8,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import psutil
 import pytest
 from clean_process import Forked, Forker
-from raw_heads import HereRunner, draw_head, measuring, write_head
+from raw_heads import CountingScorer, HereRunner, draw_head, measuring, write_head, write_silent
 from runner_jobs import with_small_files
 
 from configs.compose import load_config
 from data_prep import prepare as entry
 from data_prep.av_offset import ScorerMaker
-from data_prep.manifest import read_limits, read_manifest
+from data_prep.manifest import Row, read_limits, read_manifest
+from data_prep.parts import Measuring
 from data_prep.prepare import prepare
+from data_prep.shots import ShotSplitter
+from data_prep.split import Split
 from latentsync.data.shard_writer import read_index
 from latentsync.errors import UserError
-from latentsync.media import ClipReader
+from latentsync.face.landmarks import MediaPipeFaceFinder
+from latentsync.media import ClipReader, decode_audio, encode_wav
 from latentsync.work.local_runner import LocalRunner
+
+REAL_CLIP = Path(__file__).resolve().parents[2] / "checkpoints" / "demo" / "sample" / "real" / "man_reads.mkv"
 
 
 def arguments(heads: Path, output: Path, **changes: Any) -> dict[str, Any]:
@@ -167,6 +174,98 @@ def test_only_what_changed_is_measured_again(heads: Path, whole: Path, tmp_path:
     runner.asked.clear()
     prepare(**arguments(raw, output, runner=runner, measuring=measuring(clips={"min_seconds": 0.9})))
     assert runner.asked == ["again/talk.mp4", "new.mp4", "talk.mp4"]
+
+
+def clips(**lengths: float) -> Measuring:
+    return measuring(clips={"min_seconds": lengths["least"], "max_seconds": lengths["most"]})
+
+
+def test_other_clip_lengths_measure_only_what_is_cut_in_another_way(heads: Path, tmp_path: Path) -> None:
+    output, fresh = tmp_path / "output", tmp_path / "fresh"
+    scored = ScorerMaker("raw_heads.CountingScorer", {})
+    prepare(**arguments(heads, output, make_scorer=scored))
+    assert CountingScorer.asked == [50, 50, 50]
+    # 2 s are one clip and 4 s are two, as before.
+    prepare(**arguments(heads, output, make_scorer=scored, measuring=clips(least=0.9, most=2.0)))
+    assert len(CountingScorer.asked) == 3
+    # Now those of 4 s are two others.
+    prepare(**arguments(heads, output, make_scorer=scored, measuring=clips(least=1.0, most=2.4)))
+    assert CountingScorer.asked[3:] == [60, 40]
+    prepare(**arguments(heads, fresh, make_scorer=scored, measuring=clips(least=1.0, most=2.4)))
+    assert shard_bytes(output) == shard_bytes(fresh)
+    pandas.testing.assert_frame_equal(read_manifest(output), read_manifest(fresh))
+
+
+def test_other_clip_lengths_and_crops_find_no_face_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, output, fresh = tmp_path / "raw", tmp_path / "output", tmp_path / "fresh"
+    raw.mkdir()
+    shutil.copy(REAL_CLIP, raw)
+    found = {"finder": {"kind": "mediapipe", "num_faces": 1}, "clips": {"min_seconds": 1.0, "max_seconds": 2.0}}
+    others = {**found, "clips": {"min_seconds": 0.5, "max_seconds": 1.2, "context": 96}, "resolution": 96}
+    prepare(**arguments(raw, fresh, measuring=measuring(**others)))
+    first = prepare(**arguments(raw, output, measuring=measuring(**found)))
+    assert [row["fate"] for row in first if row["level"] == "clip"] == ["accepted"] * len(first)
+    monkeypatch.setattr(MediaPipeFaceFinder, "find", lambda *_: pytest.fail("looks for faces"))
+    monkeypatch.setattr(ShotSplitter, "push", lambda *_: pytest.fail("looks for shots"))
+    prepare(**arguments(raw, output, measuring=measuring(**others)))
+    assert shard_bytes(output) == shard_bytes(fresh)
+    pandas.testing.assert_frame_equal(read_manifest(output), read_manifest(fresh))
+
+
+def test_silent_videos_take_the_sound_beside_them_or_of_a_folder(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, sounds = tmp_path / "raw", tmp_path / "sounds"
+    clip = draw_head(100_003)
+    write_silent(raw / "beside.mp4", clip)
+    write_silent(raw / "caf\u00e9.mp4", clip)
+    sounds.mkdir()
+    (raw / "beside.wav").write_bytes(encode_wav(clip.wave, clip.sample_rate))
+    (sounds / "cafe\u0301.wav").write_bytes(encode_wav(clip.wave[::-1].copy(), clip.sample_rate))
+    (sounds / "other.wav").write_bytes(encode_wav(clip.wave, clip.sample_rate))
+
+    rows = {row["source"]: row for row in prepare(**arguments(raw, tmp_path / "one"))}
+    assert rows["beside.mp4"]["fate"] == "accepted"
+    assert rows["beside.mp4"]["probe_sound"] == "beside.wav"
+    assert (rows["caf\u00e9.mp4"]["fate"], rows["caf\u00e9.mp4"]["reason"]) == ("rejected", "no sound")
+    assert np.abs(sound_of(tmp_path / "one", rows["beside.mp4"]) - clip.wave[:32000]).max() < 1e-3
+
+    rows = {row["source"]: row for row in prepare(**arguments(raw, tmp_path / "two", audio=sounds))}
+    assert np.abs(sound_of(tmp_path / "two", rows["caf\u00e9.mp4"]) - clip.wave[::-1][:32000]).max() < 1e-3
+    assert rows["beside.mp4"]["fate"] == "accepted", "one without a partner takes what it would take without a folder"
+    said = capsys.readouterr().err
+    assert "1 videos without a partner" in said
+    assert "beside.mp4" in said
+    assert "1 sounds without a partner, they are not used: other" in said
+
+
+def sound_of(output: Path, row: Row) -> np.ndarray:
+    """The stored sound of a row's clip."""
+    return decode_audio((output / "work" / row["source_id"] / f"{row['clip_key']}.wav").read_bytes())[0][:32000]
+
+
+def test_a_split_writes_a_folder_for_each_part_and_measures_nothing_again(
+    heads: Path, whole: Path, tmp_path: Path
+) -> None:
+    output, runner = shutil.copytree(whole, tmp_path / "output"), HereRunner()
+    halves = next(
+        split for seed in range(100)
+        if {(split := Split("source", 0.4, 0.4, seed=seed)).part(name) for name in ("talk.mp4", "again/talk.mp4")}
+        == {"val", "test"}
+    )  # fmt: skip
+    rows = prepare(**arguments(heads, output, runner=runner, split=halves))
+    assert runner.asked == []
+    held = {part: [clip["key"] for shard in read_index(output / "shards" / part).values() for clip in shard["clips"]]
+            for part in ("train", "val", "test")}  # fmt: skip
+    assert held == {
+        part: sorted(row["clip_key"] for row in rows if halves.part(row["source"]) == part) for part in held
+    }
+    assert held["train"] == []
+    assert sorted(map(len, held.values())) == [0, 1, 2]
+    assert not list((output / "shards").glob("*.tar")), "the shards of all are gone"
+    assert "val: " in entry.summary(rows, output)
+    prepare(**arguments(heads, output, runner=runner))
+    assert shard_bytes(output) == shard_bytes(whole)
 
 
 def test_rejected_candidates_that_were_not_kept_are_cut_when_limits_widen(

@@ -107,6 +107,34 @@ def test_offsets_have_no_picture_where_none_was_measured(tmp_path: Path) -> None
     assert "before and after" in render(manifest, {}, tmp_path)
 
 
+def test_clips_whose_sync_was_not_checked_are_counted_apart_in_the_first_lines(tmp_path: Path) -> None:
+    checked = {"offset_frames": 0.0, "offset_after": 0.0}
+    rows = [row(0), row(1), row(2, **checked), row(3, "rejected", stage="crop", reason="face too small")]
+    page = " ".join(write_report(written(tmp_path, rows)).read_text().split())
+    first = page[page.index("<h1>") : page.index("<h2>")]
+    assert "was not checked</strong> (syncnet=none) in 2 of these clips, 2.0 min" in first
+    assert "1 were checked" in first
+    page = write_report(written(tmp_path / "checked", [row(0, **checked)])).read_text()
+    assert "not checked" not in page
+
+
+def test_captions_say_nothing_where_there_is_nothing_to_say(tmp_path: Path) -> None:
+    (tmp_path / "thumbnails").mkdir()
+    (tmp_path / "thumbnails" / "a.jpg").write_bytes(PIXEL)
+    shown = {"thumbnail": "thumbnails/a.jpg"}
+    rows = [row(0, **shown), row(1, "rejected", stage="crop", reason="blurred", detail="it is 3", **shown)]
+    page = write_report(written(tmp_path, rows)).read_text()
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.S)
+    assert captions == ["0.mp4, 0.0 s", "1.mp4, 0.0 s<br>it is 3"]
+    assert "nan" not in page
+
+
+def test_parts_of_a_split_are_counted(tmp_path: Path) -> None:
+    rows = [row(0, split="train"), row(7, split="train"), row(1, split="val"), row(2, "failed", split="test")]
+    page = " ".join(write_report(written(tmp_path, rows)).read_text().split())
+    assert "train: 2 clips, 2.0 min, from 1 sources; val: 1 clips, 1.0 min, from 1 sources; test: 0 clips" in page
+
+
 def test_command_wants_a_prepared_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give the output folder"):
         run(load_config("data_prep/report", [f"output={tmp_path}"]))

@@ -51,6 +51,16 @@ def test_timesteps_are_uniform_over_the_whole_range() -> None:
     assert (counts - 400).abs().max() < 100  # five deviations of a count
 
 
+def test_a_shift_moves_timesteps_towards_noise() -> None:
+    """u → s·u / (1 + (s − 1)·u): with s = 3 half of all timesteps lie above 3/4."""
+    keys = [str(number) for number in range(4000)]
+    uniform, moved = ClipRandom.of(keys, seed=0).timesteps(1000), ClipRandom.of(keys, seed=0).timesteps(1000, shift=3.0)
+    assert moved.max() < 1000
+    assert moved.min() >= 0
+    assert moved.double().median() == pytest.approx(750, abs=25)
+    assert (moved[uniform.argsort()].diff() >= 0).all()  # the same draws, moved
+
+
 def test_posterior_is_of_the_moments_mean_and_deviation() -> None:
     many = MOMENTS[:1].expand(500, -1, -1, -1, -1)
     drawn = ClipRandom.of([str(number) for number in range(500)], seed=0).posterior(many, Unscaled())  # type: ignore[arg-type]

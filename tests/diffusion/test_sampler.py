@@ -53,6 +53,21 @@ def test_true_noise_leads_to_the_clean_latents_with_any_scheduler(scheduler: str
     torch.testing.assert_close(latents, given["known"].reference, atol=0.1, rtol=0.05)
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_network_of_velocities_is_sampled_as_one(name: str) -> None:
+    """Every scheduler that can be named; v = (√ᾱ z_t − z_0) / √(1−ᾱ)."""
+    schedule, given = NoiseSchedule(prediction_type="v_prediction"), inputs()
+
+    def oracle(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        alpha = schedule.alphas_cumprod[timestep.long()]
+        return (alpha.sqrt() * sample[:, :4] - sample[:, 9:13]) / (1 - alpha).sqrt()
+
+    network = Oracle()
+    network.forward = oracle  # type: ignore[method-assign]
+    latents = Sampler(network, make_scheduler(name, schedule))(**given, num_inference_steps=10)
+    torch.testing.assert_close(latents, given["known"].reference, atol=0.15, rtol=0.05)
+
+
 def test_guidance_costs_a_second_pass_and_only_above_one() -> None:
     for scale, passes in ((0.0, 1), (1.0, 1), (1.5, 2)):
         oracle = Oracle()

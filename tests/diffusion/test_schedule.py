@@ -19,6 +19,22 @@ def test_true_noise_gives_back_the_clean_latents() -> None:
     torch.testing.assert_close(schedule.clean_estimate(noisy, latents(1), TIMESTEPS), latents(0), atol=1e-4, rtol=1e-4)
 
 
+def test_true_velocity_gives_back_the_clean_latents() -> None:
+    schedule = NoiseSchedule(prediction_type="v_prediction")
+    noisy = schedule.add_noise(latents(0), latents(1), TIMESTEPS)
+    velocity = schedule.target(latents(0), latents(1), TIMESTEPS)
+    torch.testing.assert_close(schedule.clean_estimate(noisy, velocity, TIMESTEPS), latents(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(velocity, schedule.scheduler().get_velocity(latents(0), latents(1), TIMESTEPS))
+    assert schedule.scheduler().config.prediction_type == "v_prediction"
+
+
+def test_published_networks_predict_the_noise() -> None:
+    assert torch.equal(NoiseSchedule().target(latents(0), latents(1), TIMESTEPS), latents(1))
+    assert NoiseSchedule().scheduler().config.prediction_type == "epsilon"
+    with pytest.raises(UserError, match="prediction_type=sample is unknown; use epsilon or v_prediction"):
+        NoiseSchedule(prediction_type="sample")
+
+
 def test_noising_keeps_unit_variance_at_every_timestep() -> None:
     schedule = NoiseSchedule()
     timesteps = torch.arange(0, 1000, 100)

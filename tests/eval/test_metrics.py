@@ -23,6 +23,7 @@ from eval.metrics.mouth_truth import MouthTruth
 from eval.metrics.registry import METRICS, check_names, make_metric
 from eval.metrics.similarity import LpipsDistance, Similarity
 from eval.metrics.sync import PIECE, HeadPieces, Pieces, SyncStable
+from eval.results import Summary, table
 from eval.sets import Moments, frechet_distance
 from latentsync.errors import UserError
 from latentsync.face.landmarks import Face
@@ -199,7 +200,7 @@ def test_published_fvd_stretches_the_detectors_box_of_frames_20_to_35(
     boxes = Boxes((40, 20, 160, 60))
     monkeypatch.setattr("eval.metrics.fvd.BoxDetector", lambda path: boxes)
     metric = FaceFvd(os.environ["I3D"], protocol="published")
-    assert metric.definitions[0].title == "FVD (published)"
+    assert metric.definitions[0].title == "FVD (published, I3D K400 RGB)"
     pairs = [pair(n, picture(0), image=np.full((100, 200, 3), n, np.uint8)) for n in range(60)]
     pairs[20].image[:] = picture(3, 200)[:100]
     measured(metric, pairs)
@@ -212,9 +213,21 @@ def test_published_fvd_stretches_the_detectors_box_of_frames_20_to_35(
         measured(metric, pairs)
 
 
+def test_every_table_with_fvd_says_which_i3d_it_is_of(i3d: Recorder) -> None:
+    (definition,) = FaceFvd(os.environ["I3D"]).definitions
+    head, _, row, empty, note = table({"ours": {"fvd": Summary(9.0, 8.0, 10.0, 4)}}, {"fvd": definition}, {}).split(
+        "\n"
+    )
+    assert "FVD (standard, I3D K400 RGB) ↓" in head
+    assert row.startswith("| ours |")
+    assert empty == ""
+    assert "rgb_imagenet.pt" in note
+    assert "i3d_torchscript.pt: the two cannot be compared" in note
+
+
 def test_standard_fvd_frames_both_sides_by_one_square_that_stands_still(i3d: Recorder) -> None:
     metric = FaceFvd(os.environ["I3D"], first=2, every=20)
-    assert metric.definitions[0].title == "FVD (standard)"
+    assert metric.definitions[0].title == "FVD (standard, I3D K400 RGB)"
     pairs = walls(40)
     wandering = [
         pair(p.index, p.crop, image=p.image, face=moved(p.face, p.index), reference_face=p.face) for p in pairs

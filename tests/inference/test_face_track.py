@@ -1,15 +1,12 @@
 """Following faces: one search a picture, short gaps closed, nobody mistaken for somebody else, cuts."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pytest
-from PIL import Image
 
-from latentsync.errors import UserError
 from latentsync.face.landmarks import Face, GivenFaces
-from latentsync.inference.face_track import FaceChoice, FaceTrack, TrackedFrame
+from latentsync.inference.face_choice import FaceChoice
+from latentsync.inference.face_track import FaceTrack, TrackedFrame
 from latentsync.inference.frame_source import SourceFrame
 from latentsync.inference.options import LipSyncOptions
 from latentsync.media import still_picture
@@ -96,22 +93,6 @@ def test_a_cut_chooses_anew_and_fills_no_gap_across() -> None:
     frames = track(faces, [GREY, GREY, NEGATIVE, NEGATIVE])
     assert [frame.cut for frame in frames] == [False, False, True, False]
     assert places(frames) == [[10], [], [30], [30]]
-
-
-def test_a_picture_of_the_person_chooses_who_looks_like_it(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    people = [np.kron(rng.integers(40, 220, (12, 8, 3)), np.ones((10, 10, 1))).astype(np.uint8) for _ in range(2)]
-    scene = GREY.copy()
-    scene[50:170, 60:140], scene[50:170, 260:340] = people
-    Image.fromarray(scene[30:200, 230:370]).save(tmp_path / "anna.png")
-    finder = GivenFaces([[face(70, 50)]])
-    choice = FaceChoice(LipSyncOptions(face=str(tmp_path / "anna.png")), finder)
-    scene_finder = GivenFaces([[face(100), face(300)]] * 2)
-    frames = list(FaceTrack(scene_finder, 64, choice).follow(source(k, k, scene) for k in range(2)))
-    assert places(frames) == [[30]] * 2
-    Image.fromarray(GREY).save(tmp_path / "nobody.png")
-    with pytest.raises(UserError, match=r"nobody\.png': no face found"):
-        FaceChoice(LipSyncOptions(face=str(tmp_path / "nobody.png")), GivenFaces([[]]))
 
 
 def test_a_new_track_forgets_the_video_before() -> None:

@@ -1,5 +1,6 @@
 """The evaluation in training comes when it should, with the averaged weights, and leaves no trace in the run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from tiny_lipsync import batch, module
 from torch.utils.data import DataLoader
 
 from latentsync.errors import UserError
-from latentsync.training.evaluation import Evaluation
+from latentsync.inference.pipeline import LipSyncPipeline
+from latentsync.training.evaluation import Evaluation, evaluating
 from latentsync.training.lipsync import LipSyncModule
 from latentsync.training.loss_plot import read_metrics
 
@@ -68,18 +70,70 @@ def test_interval_below_one_is_refused() -> None:
         Evaluation(Looker(), "x", every_n_steps=0)
 
 
-def test_synthetic_heads_are_scored_with_the_networks_in_training(tmp_path: Path) -> None:
+def test_networks_have_the_types_and_layout_of_training_again(tmp_path: Path) -> None:
+    trained = module()
+    trained.autoencoder.to(torch.bfloat16)
+    kernel = trained.unet.conv_in.weight
+    with evaluating(trained):
+        trained.autoencoder.float()
+        trained.unet.to(memory_format=torch.channels_last)
+        assert not kernel.is_contiguous()
+    assert trained.unet.conv_in.weight is kernel
+    assert kernel.is_contiguous()
+    assert {parameter.dtype for parameter in trained.autoencoder.parameters()} == {torch.bfloat16}
+
+
+def demo_module() -> LipSyncModule:
+    """As `experiment=demo` makes it, with the noise loss alone; its start noise is standardized."""
     from hydra.utils import instantiate
 
     from configs.compose import load_config
-    from eval.during_training import SyntheticHeads
 
     config = load_config("train", ["experiment=demo", "callbacks=[demo,evaluation]"])
-    assert config.callbacks.evaluation.score.num_frames == 16
-    score = SyntheticHeads("demo", num_identities=1, seconds=0.64, num_inference_steps=1)
+    assert config.callbacks.evaluation.score.audio_encoder is None
     config.model.objective = {"_target_": "latentsync.losses.objective.Objective", "noise": 1.0}
-    made = instantiate(config.model)
-    found = score(made.eval(), tmp_path)
+    return instantiate(config.model).eval()
+
+
+def test_synthetic_heads_are_scored_with_all_that_is_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eval import during_training
+    from latentsync.weights.whisper import load_audio_encoder
+
+    pipelines: list[LipSyncPipeline] = []
+    measure = during_training.measure
+
+    def watched(pipeline: LipSyncPipeline, *rest: Any, **options: Any) -> Any:
+        pipelines.append(pipeline)
+        return measure(pipeline, *rest, **options)
+
+    monkeypatch.setattr(during_training, "measure", watched)
+    made, score = demo_module(), during_training.SyntheticHeads(num_identities=1, seconds=0.64, num_inference_steps=1)
+    with pytest.raises(UserError, match=r"score\.audio_encoder: the shards do not say which encoder"):
+        score.prepare(made)
+    origin = load_audio_encoder("demo").origin
+    made.trained_with.hears(replace(batch(), made_with={"audio_encoder": origin}))
+    found = score(made, tmp_path)
     assert set(found) == {"mouth_r", "own_mouth_r", "psnr_outside_mouth"}
     assert found["psnr_outside_mouth"] > 25
     assert (tmp_path / "results.json").is_file()
+    (pipeline,) = pipelines
+    assert pipeline.audio_encoder.origin == origin
+    assert (pipeline.num_frames, pipeline.resolution) == (16, 128)
+    noise = pipeline.generate.start_noise(3)[0, :, 0]  # (4, h, w)
+    assert noise.mean(dim=(1, 2)).abs().max() < 1e-5
+    assert (noise.std(dim=(1, 2)) - 1).abs().max() < 1e-4
+
+
+def test_another_audio_encoder_is_used_knowingly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from eval.during_training import SyntheticHeads
+    from latentsync.models.audio_encoder import AudioEncoder
+
+    heads = {"encoder_attention_heads": 2, "encoder_layers": 1, "encoder_ffn_dim": 16}
+    AudioEncoder.from_config(d_model=16, **heads).save_pretrained(tmp_path / "ears")
+    told = {"audio_encoder": {"source": "whisper-tiny.en", "fingerprint": "0" * 16}}
+    trained = module()
+    trained.trained_with.hears(replace(batch(), made_with=told))
+    SyntheticHeads(str(tmp_path / "ears")).prepare(trained)
+    assert "is another one" in caplog.text

@@ -8,6 +8,7 @@ from tiny_lipsync import FRAMES, SIDE, batch, draws, module
 from torch import Tensor, nn
 
 from latentsync.data.sample import ClipBatch
+from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.losses.loss import Loss, LossInputs
 from latentsync.losses.objective import Objective
 from latentsync.training.lipsync import LipSyncModule
@@ -77,6 +78,18 @@ def test_noise_that_was_added_is_the_noise_to_be_predicted() -> None:
         seen.clean_pred, (unet.sample[:, :4] - (1 - left).sqrt() * seen.noise_pred) / left.sqrt(), atol=1e-4, rtol=1e-4
     )
     assert torch.equal(seen.noise_pred, 0.1 * unet.sample[:, :4])
+
+
+def test_where_the_schedule_says_velocity_it_is_what_is_to_be_predicted() -> None:
+    one = batch(2)
+    lip_sync, unet, of_noise = recorded(one)
+    lip_sync.schedule = NoiseSchedule(prediction_type="v_prediction")
+    lip_sync.step(one, draws(one, 5))
+    seen = lip_sync.objective.losses["seen"].inputs
+    left = lip_sync.schedule.alphas_cumprod[unet.timesteps].view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(seen.noise, left.sqrt() * of_noise.noise - (1 - left).sqrt() * seen.clean)
+    expected = left.sqrt() * unet.sample[:, :4] - (1 - left).sqrt() * seen.noise_pred
+    torch.testing.assert_close(seen.clean_pred, expected)
 
 
 @pytest.mark.parametrize(("alpha", "shared"), [(0.0, 0.0), (1.0, 0.5), (3.0, 0.9)])

@@ -42,7 +42,8 @@ def run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """last.ckpt and export/ of a run of one step, with another schedule than the published one."""
     folder = tmp_path_factory.mktemp("run")
     module = LipSyncModule(
-        tiny_unet(False), FrameAutoencoder.from_pretrained(parts / "vae"), Objective(), NoiseSchedule(beta_end=0.02),
+        tiny_unet(False), FrameAutoencoder.from_pretrained(parts / "vae"), Objective(),
+        NoiseSchedule(beta_end=0.02, standardize_start_noise=True, prediction_type="v_prediction"),
         lambda parameters: torch.optim.AdamW(parameters, lr=1e-3), resolution=SIDE,
     )  # fmt: skip
     trainer = lightning.Trainer(
@@ -62,8 +63,10 @@ def test_checkpoint_and_export_are_used_with_the_parts_they_were_trained_with(ru
         assert all(torch.equal(value, vae[key]) for key, value in bundle.autoencoder.vae.state_dict().items())
         assert all(torch.equal(value, ears[key]) for key, value in bundle.audio_encoder.encoder.state_dict().items())
         assert (bundle.resolution, bundle.num_frames) == (SIDE, 16)
-        assert bundle.schedule is not None
-        assert bundle.schedule["beta_end"] == 0.02
+        assert bundle.schedule == {
+            "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.02,
+            "standardize_start_noise": True, "prediction_type": "v_prediction",
+        }  # fmt: skip
 
 
 def test_exported_folder_is_complete_without_the_run_and_has_a_card(run: Path, tmp_path: Path) -> None:
