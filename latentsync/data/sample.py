@@ -24,7 +24,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,9 +130,7 @@ class ClipBatch:
 
     def on_device(self) -> ClipBatch:
         """With pixels as numbers in [-1, 1]: they travel as bytes, from workers and to the device."""
-        pixels = {"target": self.target, "reference": self.reference}
-        scaled = {name: part.float().div_(127.5).sub_(1) for name, part in pixels.items() if _is_bytes(part)}
-        return replace(self, **scaled)
+        return replace(self, target=_as_numbers(self.target), reference=_as_numbers(self.reference))
 
     def pin_memory(self) -> ClipBatch:
         """A copy in page-locked memory; torch's DataLoader calls this when asked to pin."""
@@ -148,8 +146,8 @@ class ClipBatch:
         return replace(self, **tensors)
 
 
-def _is_bytes(part: Tensor | None) -> TypeGuard[Tensor]:
-    return part is not None and not part.is_floating_point()
+def _as_numbers(pixels: Tensor | None) -> Tensor | None:
+    return pixels if pixels is None or pixels.is_floating_point() else pixels.float().div_(127.5).sub_(1)
 
 
 def check_key(key: str) -> None:

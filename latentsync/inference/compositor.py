@@ -138,6 +138,7 @@ class Compositor:
             step,
             options.scheduler,
             options.feature_reuse,
+            options.guidance_start,
         )
         for window, faces in zip(batch, generated, strict=True):
             self.num_windows += 1

@@ -104,14 +104,15 @@ class LipSyncPipeline:
     ) -> LipSyncPipeline:
         """Load a model by name or path, with the parts that it names; see `weights.bundle.load_bundle`.
 
-        device: "cpu", "cuda", "cuda:1", …, or "auto". dtype: or a precision, 32, 16 or "bf16". faces: a finder,
+        device: "cpu", "cuda", "cuda:1", …, or "auto". dtype: or a precision, see `choose_dtype`. faces: a finder,
         "mediapipe", or the path of a landmarks JSON. autoencoder, audio_encoder: others than the model's own (e.g.
         TAESD for previews). resolution: in pixels, where the weights do not tell.
         Raises UserError for unknown or unfitting weights, and a device that is not there.
         """
         from latentsync.weights.bundle import load_bundle
 
-        where, kind = choose_device(device), choose_dtype(dtype)
+        where = choose_device(device)
+        kind = choose_dtype(dtype, where)
         finder = open_face_finder(faces) if isinstance(faces, (str, Path)) else faces
         bundle = load_bundle(weights, where, kind, resolution, autoencoder, audio_encoder)
         return cls(
@@ -242,10 +243,16 @@ def choose_device(device: torch.device | str = "auto") -> torch.device:
     return chosen
 
 
-def choose_dtype(precision: torch.dtype | str | int = 32) -> torch.dtype:
-    """32, 16 or bf16 (or a torch type) to a floating-point type. Raises UserError for another one."""
+def choose_dtype(precision: torch.dtype | str | int, device: torch.device) -> torch.dtype:
+    """32, 16, bf16 or auto (or a torch type) to a floating-point type. Raises UserError for another one.
+
+    auto: 16 on NVIDIA GPUs of compute capability 8 and more, as published, else 32.
+    """
     if isinstance(precision, torch.dtype):
         return precision
+    if precision == "auto":
+        capable = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
+        return torch.float16 if capable else torch.float32
     if str(precision) not in _PRECISIONS:
-        raise UserError(f"precision={precision} is unknown; use one of {', '.join(_PRECISIONS)}")
+        raise UserError(f"precision={precision} is unknown; use one of auto, {', '.join(_PRECISIONS)}")
     return _PRECISIONS[str(precision)]
