@@ -1,5 +1,7 @@
 """Loader against a straightforward reader of the same clips: `python -m benchmarks.loader [num_clips] [resolution]`.
 
+`python -m benchmarks.loader scale` measures how millions of clips are opened (`loader_scale`).
+
 The straightforward reader does what most published loaders do for every sample: decode the whole clip, compute the
 mel from the waveform, then cut the windows. Ours decodes the two windows and reads the stored mel. One worker process
 each, alternating, in one run; only their ratio means something on a machine that does other things, too.
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks import loader_scale
 from data_prep.precompute import precompute
 from data_prep.synthesize import synthesize
 from latentsync.data.loader import ClipLoader
@@ -101,4 +104,7 @@ def main(num_clips: int = 32, resolution: int = 256, seconds: float = 8.0) -> No
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:3]))
+    if sys.argv[1:2] == ["scale"]:
+        loader_scale.main(*(int(argument) for argument in sys.argv[2:4]))
+    else:
+        main(*(int(argument) for argument in sys.argv[1:3]))

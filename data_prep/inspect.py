@@ -78,8 +78,8 @@ class Contents:
 
 def contents(shards: ShardSet) -> Contents:
     """Read the metadata of every clip; pixels and sound are passed over."""
-    size = sum(path.stat().st_size for path in shards.paths)
-    found = Contents(len(shards.paths), size, dict(shards.set_aside))
+    size = sum(shard.bytes for shard in shards.shards)
+    found = Contents(len(shards.shards), size, dict(shards.set_aside))
     with ProgressBar("clips") as bar:
         for index in range(len(shards)):
             found.add(*shards.read_metadata(index))

@@ -12,6 +12,7 @@ from data_prep.av_offset import Score, best_shift
 from latentsync.errors import UserError
 from latentsync.media.mel import log_mel, mel_window
 from latentsync.media.rates import FPS
+from latentsync.weights.registry import NAMES
 from latentsync.weights.syncnet import load_syncnet
 
 
@@ -27,17 +28,25 @@ class Embedded:
 class StableSyncNetScorer:
     """Our SyncNet, of 16 frames: the mean cosine of pictures and sound for each shift within ±15 frames.
 
-    offset: of the greatest mean; confidence: the greatest minus the median, 0 … 1. weights: its folder or file;
-    stride: frames between the windows looked at. Raises UserError where the weights are missing or look at latents.
+    offset: of the greatest mean; confidence: the greatest minus the median, 0 … 1. weights: its folder, file or name;
+    stride: frames between the windows looked at; version: "1.0" takes LatentSync 1.0's SyncNet. Raises UserError where
+    the weights are missing, of another version, or look at latents.
     """
 
-    def __init__(self, weights: str | Path, device: str = "cpu", stride: int = 4, batch_size: int = 8) -> None:
-        if not Path(weights).exists():
+    def __init__(
+        self,
+        weights: str | Path,
+        device: str = "cpu",
+        stride: int = 4,
+        batch_size: int = 8,
+        version: str | float = "1.5",
+    ) -> None:
+        if not Path(weights).exists() and str(weights) not in NAMES:
             raise UserError(
                 f"weights '{weights}' are not there; run `python -m latentsync.weights fetch stable-syncnet` or give "
                 "syncnet.weights=FOLDER"
             )
-        self._net = load_syncnet(Path(weights)).to(device).eval().requires_grad_(False)
+        self._net = load_syncnet(weights, version=version).to(device).eval().requires_grad_(False)
         if self._net.config["latent_space"]:
             raise UserError(f"weights '{weights}': a SyncNet of latents; give one of pixels")
         self._device, self._stride, self._batch_size = device, stride, batch_size

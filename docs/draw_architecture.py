@@ -15,7 +15,7 @@ BEGIN, END = "<!-- drawn by docs/draw_architecture.py -->", "<!-- end -->"
 # From the ground up: a room knows rooms of lower floors only.
 FLOORS = (
     ("work",),
-    ("media",),
+    ("media", "storage"),
     ("models",),
     ("weights",),
     ("face",),

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from latentsync.errors import UserError
 from latentsync.media.rates import FPS, SAMPLE_RATE
-from latentsync.models.weight_files import load_state, load_strict, state_of
+from latentsync.models.weight_files import load_strict, state_of
+from latentsync.weights.adapter import load_file
 from latentsync.weights.registry import known, place
 
 CROP = 224  # pixels, height and width of a face crop
@@ -104,7 +105,7 @@ def load_syncnet_v2(path: Path | str | None = None, device: torch.device | str =
     if not path.is_file():
         raise UserError(f"'{path}': no such file; `python -m latentsync.weights fetch syncnet-v2` gets SyncNet v2")
     network = SyncNetV2()
-    load_strict(network, without_prefix(state_of(load_state(path))), str(path))
+    load_strict(network, without_prefix(state_of(load_file(path))), str(path))
     return network.to(device).eval().requires_grad_(False)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from eval.metrics.metric import Definition, FramePair, Heard, NotComputed, weights_file
 from latentsync.errors import UserError
-from latentsync.models.weight_files import load_state
+from latentsync.weights.adapter import load_file
 
 FEATURES = 2048
 _BATCH = 16
@@ -45,7 +45,7 @@ def load_inception(path: Path) -> Any:
     """torch-fidelity's Inception with the weights of a file, giving features (n, 2048). Raises UserError."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    state = load_state(path)
+    state = load_file(path)
     with TemporaryDirectory() as folder:
         # The constructor unpickles whatever it is given; so it gets a file of our own making.
         own = Path(folder) / "weights.pth"

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentsync.models.weight_files import load_state, load_strict
+from latentsync.models.weight_files import load_strict
+from latentsync.weights.adapter import load_file
 
 CLASSES = 400
 _EPSILON = 1e-3  # of batch normalisation, as trained
@@ -103,7 +104,7 @@ def max_pool(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, in
 def load_i3d(path: str | Path, device: str = "cpu") -> I3D:
     """The network with weights from a file, in eval mode. Key names of this module, or of pytorch-i3d
     (`rgb_imagenet.pt`). Raises UserError where they do not fit."""
-    state = own_names(load_state(path))
+    state = own_names(load_file(path))
     network = I3D()
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm3d):  # no scale was trained, and files differ in what they store for it

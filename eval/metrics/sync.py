@@ -13,6 +13,7 @@ from eval.syncnet_v2 import CROP, SyncNetV2Scorer, SyncScore
 from latentsync.errors import UserError
 from latentsync.face.head_box import SteadyBoxes, head_box, syncnet_crop
 from latentsync.media.rates import FPS, SAMPLE_RATE
+from latentsync.weights.syncnet import WrongVersion
 
 PIECE = 10 * FPS
 SHORTEST = 40  # frames: 15 for the shifts and a window or two
@@ -43,7 +44,9 @@ class SyncV2:
 
 
 class SyncStable:
-    """weights: folder or file of a StableSyncNet of pixels. Raises UserError when it is missing.
+    """weights: folder, file or name of a StableSyncNet of pixels; version: "1.0" takes LatentSync 1.0's.
+
+    Raises UserError when it is missing, or of another version.
 
     A network that was in the training loss flatters the model: quote SyncNet v2 beside it.
     """
@@ -61,8 +64,13 @@ class SyncStable:
         Definition("sync_offset", "SyncNet offset", "frames", "none", "positive: sound early", _STABLE, "sound", 1),
     )  # fmt: skip
 
-    def __init__(self, weights: str | Path = "checkpoints/stable-syncnet", device: str = "cpu") -> None:
-        self._scorer = StableSyncNetScorer(weights, device)
+    def __init__(
+        self, weights: str | Path = "checkpoints/stable-syncnet", device: str = "cpu", version: str | float = "1.5"
+    ) -> None:
+        try:
+            self._scorer = StableSyncNetScorer(weights, device, version=version)
+        except WrongVersion as error:  # not a metric that is left out, but a mistake
+            raise UserError(f"options.sync_stable: {error}") from error
 
     def begin(self) -> "Pieces":
         return Pieces(self._scorer.embed, self._scorer.score_embedded, _stable_summary)

@@ -6,9 +6,10 @@ from collections import Counter
 import lightning
 
 from latentsync.data.loader import ClipLoader
-from latentsync.data.shards import ShardSet, ShardSource, reasons
+from latentsync.data.shards import CACHE_GB, ShardSet, ShardSource, reasons
 from latentsync.data.windows import ClipWindows
 from latentsync.errors import UserError
+from latentsync.storage.node_cache import GB, NodeCache
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,8 @@ log = logging.getLogger(__name__)
 class ClipDataModule(lightning.LightningDataModule):
     """Batches (`ClipBatch`) of clip windows.
 
-    train_shards, val_shards: folder, file, glob, brace pattern, or list of them; None: no such loader.
+    train_shards, val_shards: folder, file, glob, brace pattern, or list of them, as paths or addresses (https://,
+                    s3://, gs://, hf://datasets/…); None: no such loader.
     num_frames:     F, frames in a window.
     batch_size:     windows a rank and step.
     num_workers:    reading processes a rank, no more than there are clips; 0 reads in the training process.
@@ -33,6 +35,10 @@ class ClipDataModule(lightning.LightningDataModule):
     latents:        whether stored posterior moments are read.
     max_bad_share:  share of the clips that may turn out unusable before the run ends, 0 to 1.
     pin_memory:     page-locked batches, for a faster way to the GPU.
+    cache_dir:      folder for copies of remote shards, on a disk of this machine; all its runs may share it. None:
+                    `node_cache.default_folder()`.
+    cache_gb:       how much it holds, 10⁹ bytes; the least recently used shards go. A shard comes once an epoch as long
+                    as there is room for those that the shuffle has open, about shuffle_buffer clips.
 
     The training loader resumes exactly, within an epoch, through Lightning's checkpoints.
     Raises UserError for arguments out of range, shards that cannot be read and too few usable clips.
@@ -56,6 +62,8 @@ class ClipDataModule(lightning.LightningDataModule):
         max_bad_share: float = 0.5,
         pin_memory: bool = False,
         reference_distance: int | None = None,
+        cache_dir: str | None = None,
+        cache_gb: float = CACHE_GB,
     ) -> None:
         super().__init__()
         reference_distance = num_frames if reference_distance is None else reference_distance
@@ -72,6 +80,9 @@ class ClipDataModule(lightning.LightningDataModule):
                 raise UserError(f"{name}={value}: give a number of at least {least}")
         if not 0 <= max_bad_share <= 1:
             raise UserError(f"max_bad_share={max_bad_share}: give a share from 0 to 1")
+        if not 0 < cache_gb < float("inf"):
+            raise UserError(f"cache_gb={cache_gb}: give 10⁹ bytes above 0")
+        self.cache = NodeCache(cache_dir, int(cache_gb * GB))
         self.train_shards = train_shards
         self.val_shards = val_shards
         self.batch_size = batch_size
@@ -128,9 +139,8 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def _shard_set(self, part: str, source: ShardSource) -> ShardSet:
         if part not in self._shard_sets:
-            found = self._shard_sets[part] = ShardSet(source, self.min_frames, self.max_bad_share)
-            if self.num_workers > len(found):
-                clips = len(found)
+            found = self._shard_sets[part] = ShardSet(source, self.min_frames, self.max_bad_share, self.cache)
+            if self.num_workers > (clips := len(found)):
                 log.warning(
                     "%s shards: of num_workers=%d, %d read: there are %d clips", part, self.num_workers, clips, clips
                 )

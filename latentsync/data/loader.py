@@ -15,16 +15,19 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from latentsync.data.order import epoch_order, evaluation_batches, training_batches
+from latentsync.data.fetch_ahead import fetched_ahead
+from latentsync.data.order import Batches, epoch_order, evaluation_batches, training_batches
 from latentsync.data.sample import BadSample, ClipBatch, ClipWindow, collate
 from latentsync.data.shards import ShardSet, check_share, reasons
 from latentsync.data.windows import ClipWindows, clip_generator
 from latentsync.errors import UserError
 
 MAX_SUBSTITUTES = 16
+SUBSTITUTES_OF_SHARD = 8  # the first ones: a clip of another shard may mean fetching that shard
 FEWEST_TRIED = 20  # a share of bad clips says nothing before so many were tried
 
 log = logging.getLogger(__name__)
@@ -57,8 +60,8 @@ class BatchAnswer:
 class ClipDataset(Dataset):
     """Reads requested batches; runs in the loader's workers.
 
-    In the place of a clip that cannot be used another one is read, chosen by (seed, epoch, key), so that batches keep
-    their size and no rank waits for another.
+    In the place of a clip that cannot be used another one is read, chosen by (seed, epoch, key), of the same shard if
+    it has a good one, so that batches keep their size and no rank waits for another.
     """
 
     def __init__(self, shards: ShardSet, windows: ClipWindows) -> None:
@@ -77,12 +80,15 @@ class ClipDataset(Dataset):
     def _window(self, clip: int, epoch: int, set_aside: dict[str, str]) -> ClipWindow | None:
         key = self.shards.key(clip)
         substitutes = clip_generator(self.windows.seed, epoch, f"substitutes of {key}")
-        for _ in range(MAX_SUBSTITUTES):
+        tried_first = clip
+        for attempt in range(MAX_SUBSTITUTES):
             try:
                 return self.windows(self.shards.read(clip), epoch)
             except BadSample as error:
                 set_aside[self.shards.key(clip)] = str(error)
-            clip = int(substitutes.integers(len(self.shards)))
+            near = attempt < SUBSTITUTES_OF_SHARD
+            pool = self.shards.neighbours(tried_first) if near else range(len(self.shards))
+            clip = pool[int(substitutes.integers(len(pool)))]
         return None
 
 
@@ -128,7 +134,7 @@ class ClipLoader:
         self.epoch = 0
         self.position = 0  # clips of this epoch that all ranks together have consumed
         self.set_aside: dict[str, str] = {}
-        self._tried: set[int] = set()
+        self._tried = np.zeros(len(shards), dtype=bool)
         self._plan = _Plan()
         self._dataset = ClipDataset(shards, windows)
         self._workers: DataLoader | None = None
@@ -157,19 +163,22 @@ class ClipLoader:
     def _batches(self) -> Generator[ClipBatch, None, None]:
         if self.shuffle and self._steps_left() == 0:  # resumed with more ranks just before the end of an epoch
             self._next_epoch()
-        requests = self._requests()
-        self._plan.requests = requests
+        batches = self._plan.batches = self._planned()
+        self._plan.epoch = self.epoch
         if self._workers is None:
             self._workers = self._start_workers()
-        for request, answer in zip(requests, self._workers, strict=True):
-            self._account(request, answer)
-            assert answer.batch is not None  # _account has raised otherwise
-            if self.shuffle:
-                # Moved on before the batch is handed out: who saves the state after a step has consumed that batch.
-                self.position += self.batch_size * self.world_size
-                if self._steps_left() == 0:
-                    self._next_epoch()
-            yield answer.batch
+        answers = iter(self._workers)  # before the fetching thread: it forks
+        with fetched_ahead(self.shards, batches) as reached:
+            for number, (request, answer) in enumerate(zip(self._plan, answers, strict=True)):
+                reached(number)
+                self._account(request, answer)
+                assert answer.batch is not None  # _account has raised otherwise
+                if self.shuffle:
+                    # Moved on before the batch is handed out: who saves the state after a step has consumed that batch.
+                    self.position += self.batch_size * self.world_size
+                    if self._steps_left() == 0:
+                        self._next_epoch()
+                yield answer.batch
 
     def _start_workers(self) -> DataLoader:
         return DataLoader(
@@ -185,13 +194,11 @@ class ClipLoader:
             worker_init_fn=_outlast_stop_signals,
         )
 
-    def _requests(self) -> list[BatchRequest]:
+    def _planned(self) -> Batches:
         if self.shuffle:
             order = epoch_order(self.shards.shard_numbers, self.seed, self.epoch, self.shuffle_buffer)
-            batches = training_batches(order, self.position, self.batch_size, self.rank, self.world_size)
-        else:
-            batches = evaluation_batches(len(self.shards), self.batch_size, self.rank, self.world_size)
-        return [BatchRequest(self.epoch, clips) for clips in batches]
+            return training_batches(order, self.position, self.batch_size, self.rank, self.world_size)
+        return evaluation_batches(len(self.shards), self.batch_size, self.rank, self.world_size)
 
     def _steps_left(self) -> int:
         return (len(self.shards) - self.position) // (self.batch_size * self.world_size)
@@ -206,7 +213,7 @@ class ClipLoader:
     def _account(self, request: BatchRequest, answer: BatchAnswer) -> None:
         if answer.mistake is not None:
             raise UserError(answer.mistake)
-        self._tried.update(request.clips)
+        self._tried[list(request.clips)] = True
         for key, reason in answer.set_aside.items():
             if key not in self.set_aside:
                 self.set_aside[key] = reason
@@ -216,7 +223,7 @@ class ClipLoader:
             check_share(counts, counts.total(), self.max_bad_share, self.shards.name)
         if counts:
             # Substitutes are clips tried too.
-            tried = max(len(self._tried), counts.total(), min(FEWEST_TRIED, len(self.shards)))
+            tried = max(int(self._tried.sum()), counts.total(), min(FEWEST_TRIED, len(self.shards)))
             check_share(counts, tried, self.max_bad_share, self.shards.name)
 
     def state_dict(self) -> dict[str, Any]:
@@ -248,13 +255,15 @@ class _Plan:
     """The requests that the workers are to answer, as a torch sampler."""
 
     def __init__(self) -> None:
-        self.requests: list[BatchRequest] = []
+        self.epoch = 0
+        self.batches = evaluation_batches(0, 1, 0, 1)
 
     def __iter__(self) -> Iterator[BatchRequest]:
-        return iter(self.requests)
+        epoch = self.epoch
+        return (BatchRequest(epoch, clips) for clips in self.batches)
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.batches)
 
 
 def _as_is(answer: Any) -> Any:

@@ -5,7 +5,6 @@ each clip lies in it, so that a reader finds any clip without scanning. Equal sa
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -16,13 +15,11 @@ from typing import Any, BinaryIO, Literal
 
 import webdataset
 
+from latentsync.data.clip_table import INDEX_NAME, INDEX_VERSION
 from latentsync.data.sample import ClipSample, to_members
 from latentsync.data.tar_index import ClipEntry, index_shard
 from latentsync.errors import UserError
-from latentsync.work.files import write_whole
-
-INDEX_NAME = "index.json"
-INDEX_VERSION = 1
+from latentsync.work.files import sha256, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -163,12 +160,9 @@ def describe_shard(path: Path) -> dict[str, Any]:
 
     Raises UserError when the file is not a readable tar.
     """
-    clips = [entry.to_json() for entry in index_shard(path)]
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest(), "clips": clips}
+        clips = [entry.to_json() for entry in index_shard(file, str(path))]
+        return {"bytes": path.stat().st_size, "sha256": sha256(file), "clips": clips}
 
 
 def read_index(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,11 @@
 """Where each clip lies in a tar, and reading one clip from there with webdataset."""
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
 
@@ -42,18 +42,18 @@ class ClipEntry:
         )
 
 
-def index_shard(path: Path) -> list[ClipEntry]:
-    """Find the clips of a tar, reading headers and metadata only.
+def index_shard(shard: BinaryIO, name: str) -> list[ClipEntry]:
+    """Find the clips of a tar, open for reading, by headers and metadata alone. name: what messages call it.
 
     Members of one clip must be neighbours, as webdataset requires. Raises UserError for an unreadable or truncated tar.
     """
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            return list(_entries(tar, path.stat().st_size))
+        with tarfile.open(fileobj=shard, mode="r:") as tar:
+            return list(_entries(tar, os.fstat(shard.fileno()).st_size))
     except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"shard '{path}': unreadable or cut off ({error}); copy it again or delete it") from error
+        raise UserError(f"shard '{name}': unreadable or cut off ({error}); copy it again or delete it") from error
     except OSError as error:
-        raise UserError(f"shard '{path}': {error.strerror or error}") from error
+        raise UserError(f"shard '{name}': {error.strerror or error}") from error
 
 
 def _entries(tar: tarfile.TarFile, file_size: int) -> Iterator[ClipEntry]:
@@ -101,23 +101,22 @@ def _entry(tar: tarfile.TarFile, key: str, members: list[tarfile.TarInfo]) -> Cl
     return ClipEntry(key, offset, _end(members[-1]) - offset, num_frames, bad)
 
 
-def read_clip(path: Path, entry: ClipEntry) -> ClipSample:
-    """Read one clip out of a shard with webdataset's tar reader.
+def read_clip(shard: BinaryIO, entry: ClipEntry) -> ClipSample:
+    """Read one clip out of a shard, open for reading, with webdataset's tar reader.
 
     The bytes of one clip followed by the two zero blocks that end a tar are themselves a tar.
     Raises BadSample when the clip cannot be read or is not the one that the index promises.
     """
     try:
-        with path.open("rb") as shard:
-            shard.seek(entry.offset)
-            data = shard.read(entry.size)
+        shard.seek(entry.offset)
+        data = shard.read(entry.size)
     except OSError as error:
         raise BadSample(f"shard unreadable: {error.strerror}") from error
     if len(data) < entry.size:
         raise BadSample("shard is cut off")
     try:
         files = tar_file_iterator(io.BytesIO(data + bytes(2 * BLOCK)))
-        samples = list(group_by_keys({**file, "__url__": str(path)} for file in files))
+        samples = list(group_by_keys({**file, "__url__": ""} for file in files))
     except (tarfile.TarError, ValueError, EOFError) as error:
         raise BadSample("tar damaged within the shard") from error
     if [sample["__key__"] for sample in samples] != [entry.key]:
@@ -126,23 +125,22 @@ def read_clip(path: Path, entry: ClipEntry) -> ClipSample:
     return from_members(entry.key, members)
 
 
-def read_clip_metadata(path: Path, entry: ClipEntry) -> tuple[dict[str, Any], set[str]]:
+def read_clip_metadata(shard: BinaryIO, entry: ClipEntry) -> tuple[dict[str, Any], set[str]]:
     """The metadata of one clip in a shard, and the names of its members ("mp4", "mel.npy", …), without reading them.
 
     Raises BadSample when they cannot be read.
     """
     members, metadata = set(), None
     try:
-        with path.open("rb") as shard:
-            shard.seek(entry.offset)
-            with tarfile.open(fileobj=shard, mode="r:") as tar:
-                for member in tar:
-                    if member.offset >= entry.offset + entry.size:
-                        break
-                    name = member.name.removeprefix(f"{entry.key}.")
-                    members.add(name)
-                    stream = tar.extractfile(member) if name == METADATA_MEMBER else None
-                    metadata = metadata if stream is None else read_metadata(stream.read())
+        shard.seek(entry.offset)
+        with tarfile.open(fileobj=shard, mode="r:") as tar:
+            for member in tar:
+                if member.offset >= entry.offset + entry.size:
+                    break
+                name = member.name.removeprefix(f"{entry.key}.")
+                members.add(name)
+                stream = tar.extractfile(member) if name == METADATA_MEMBER else None
+                metadata = metadata if stream is None else read_metadata(stream.read())
     except (tarfile.TarError, EOFError, OSError) as error:
         raise BadSample("shard unreadable") from error
     if metadata is None:

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from latentsync.errors import UserError
 from latentsync.losses.loss import Loss, LossInputs, Needs
-from latentsync.models.weight_files import load_state
+from latentsync.weights.adapter import load_file
 
 CHUNK = 8  # frames whose activations are recomputed together
 FETCH_NAMES = {"vgg": "lpips-vgg16", "alex": "lpips-alexnet", "squeeze": "lpips-squeezenet"}
@@ -37,7 +37,7 @@ class PerceptualLoss(Loss):
                 f"python -m latentsync.weights fetch {FETCH_NAMES[net]}"
             )
         self._build(net)
-        self._load_backbone(load_state(weights_path), str(weights_path))
+        self._load_backbone(load_file(weights_path), str(weights_path))
 
     @classmethod
     def untrained(cls, net: str = "vgg", weights_path: str | Path = "") -> "PerceptualLoss":

@@ -10,6 +10,7 @@ from torch import Tensor
 from latentsync.errors import UserError
 from latentsync.losses.loss import Loss, LossInputs
 from latentsync.models.syncnet import StableSyncNet
+from latentsync.weights.registry import NAMES
 from latentsync.weights.syncnet import load_syncnet
 
 # The SyncNet of the published stage 2, for `untrained`.
@@ -49,20 +50,23 @@ class SyncLoss(Loss):
             )
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, num_frames: int | None = None) -> "SyncLoss":
-        """With the SyncNet in the folder `path` (config.json and weights).
+    def from_pretrained(
+        cls, path: str | Path, num_frames: int | None = None, version: str | float = "1.5"
+    ) -> "SyncLoss":
+        """With a SyncNet: a folder of ours, a published `.pt`, a training checkpoint or a known name.
 
-        Raises UserError if there is none, or if its weights are damaged or lack, exceed or misshape a key.
+        version: "1.0" takes LatentSync 1.0's. Raises UserError if there is none, or if its weights are damaged, of
+        another version, or lack, exceed or misshape a key.
         """
-        if not (Path(path) / "config.json").is_file():
+        if not Path(path).exists() and str(path) not in NAMES:
             raise UserError(
                 f"objective.sync: there is no SyncNet in '{path}'; train one (experiment=syncnet_demo), run "
                 "`python -m latentsync.weights fetch stable-syncnet`, or set model.objective.sync=0"
             )
-        return cls(load_syncnet(path), num_frames)
+        return cls(load_syncnet(path, version=version), num_frames)
 
     @classmethod
-    def untrained(cls, path: str | Path, num_frames: int | None = None) -> "SyncLoss":
+    def untrained(cls, path: str | Path, num_frames: int | None = None, version: str | float = "1.5") -> "SyncLoss":
         """In the size of the SyncNet in the folder `path`, or of the published one if there is no folder."""
         there = (Path(path) / "config.json").is_file()
         return cls(StableSyncNet.from_config(StableSyncNet.load_config(path) if there else PUBLISHED), num_frames)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.models.truncation import cut_short
 from latentsync.work.files import write_whole, written_whole
 
 NAMED = 3  # so many keys of each kind are named in a message; the rest are counted
@@ -33,12 +34,11 @@ def load_state(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"weights '{path}': no such file")
+    check_length(path)
     if path.suffix == ".safetensors":
         return dict(load_safetensors(path))
     if zipfile.is_zipfile(path):
         check_archive(path)
-    elif path.read_bytes()[:2] == b"PK":  # a zip begins so; its directory stands at its end
-        raise UserError(f"weights '{path}': truncated; fetch or copy it again")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
@@ -48,6 +48,13 @@ def load_state(path: Path | str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise UserError(f"weights '{path}': holds a {type(content).__name__}, not a table of tensors")
     return dict(content)
+
+
+def check_length(path: Path) -> None:
+    """Raise UserError with the bytes that are there, and those that should be, for a file that ends early."""
+    missing = cut_short(path)
+    if missing is not None:
+        raise UserError(f"weights '{path}': truncated: {missing}; fetch or copy it again")
 
 
 def refusal(path: Path, error: Exception) -> str:
@@ -87,6 +94,7 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file, without reading its tensors."""
+    check_length(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return dict(file.metadata() or {})

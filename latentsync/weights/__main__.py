@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentsync.errors import UserError
-from latentsync.weights.registry import KNOWN, place
+from latentsync.weights.known import KNOWN
+from latentsync.weights.registry import place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +76,7 @@ def list_known(options: argparse.Namespace) -> None:
         for file in entry.files:
             path = place(file)
             state = "here" if path.exists() else "not here"
-            print(f"    {path} ({file.size_in_words()}, {state}) from {file.sources[0]}")
+            print(f"    {path} ({file.size_in_words}, {state}) from {file.sources[0]}")
         if entry.needs:
             print(f"    with it come {', '.join(entry.needs)}")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from latentsync.errors import UserError
 from latentsync.models.weight_files import folder_config, folder_weights, load_state, load_strict, state_of
+from latentsync.weights.known import KNOWN
 
 if TYPE_CHECKING:
     from latentsync.models.autoencoder import FrameAutoencoder
@@ -107,8 +108,22 @@ class Weights:
 def read(path: Path) -> Weights:
     """What a file or folder holds. Raises UserError when it cannot be read; unknown networks have kind "unknown"."""
     if not path.is_dir():
-        return recognise(load_state(path), path)
+        return recognise(load_file(path), path)
     return recognise(folder_weights(path), path, folder_config(path) if describes_network(path) else {})
+
+
+def load_file(path: Path | str) -> dict[str, Any]:
+    """`load_state` that knows, by the name alone, how long a published file is. Raises UserError."""
+    try:
+        return load_state(path)
+    except UserError as error:
+        path = Path(path)
+        files = {entry.name: file for entry in KNOWN for file in entry.files if Path(file.target).name == path.name}
+        sizes = [f"{file.size:,} ({name})" for name, file in files.items() if file.size is not None]
+        if not sizes or not path.is_file() or any(file.size == path.stat().st_size for file in files.values()):
+            raise
+        told = f"{error}; published, '{path.name}' has {' or '.join(sizes)} bytes, this one {path.stat().st_size:,}"
+        raise UserError(told) from error
 
 
 def describes_network(folder: Path) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import UserError
-from latentsync.weights.registry import KNOWN, NAMES, find, place
+from latentsync.weights.known import KNOWN
+from latentsync.weights.registry import NAMES, find, place
 
 MODEL_FILE = "model.json"
 # Where each part may be inside a model's folder; the first is ours.
@@ -92,7 +93,7 @@ def portable(origin: Mapping[str, str] | None) -> Part | None:
     path = Path(origin["source"]).resolve()
     for entry in KNOWN:
         file = place(entry.files[0]).resolve()
-        if path == file or (path == file.parent and (entry.folder or file.name == "config.json")):
+        if path == file or (path == file.parent and (entry.network or file.name == "config.json")):
             return Part(entry.name, origin["fingerprint"])
     return Part(origin["source"], origin["fingerprint"])
 

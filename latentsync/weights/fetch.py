@@ -19,20 +19,9 @@ import torch
 
 from latentsync.errors import UserError
 from latentsync.weights.companions import named_parts
+from latentsync.weights.known import HubFile, KnownFile, PackageMember, Source, WebArchiveMember, WebFile
 from latentsync.weights.packages import READERS
-from latentsync.weights.registry import (
-    HubFile,
-    KnownFile,
-    PackageMember,
-    Source,
-    WebArchiveMember,
-    WebFile,
-    checkpoints_folder,
-    known,
-    place,
-    remembered_sha256,
-    sha256,
-)
+from latentsync.weights.registry import checkpoints_folder, known, place, remembered_sha256, sha256
 from latentsync.work.files import write_whole
 
 CONNECT_TIMEOUT = 10.0  # seconds without an answer before the next source is tried
@@ -57,8 +46,8 @@ def fetch(name: str, checkpoints: Path | None = None, say: Callable[[str], None]
     paths = []
     for file in entry.files:
         paths.append(fetch_file(name, file, folder, say))
-    if entry.folder is not None:
-        paths.append(converted(name, paths[0], folder / entry.folder, say))
+    if entry.network:
+        paths.append(converted(name, paths[0], folder / name, say))
     for needed in entry.needs:
         paths.extend(fetch(needed, folder, say))
     return paths
@@ -89,7 +78,7 @@ def fetch_file(name: str, file: KnownFile, folder: Path, say: Callable[[str], No
         try:
             say(f"{name}: fetching {source}")
             download(source, staged)
-            digest = verify(staged, file)
+            digest = verify(staged, file, source)
         except SourceFailed as failure:
             failures.append(f"{short(source)}: {failure}")
             continue
@@ -108,7 +97,7 @@ def fetch_file(name: str, file: KnownFile, folder: Path, say: Callable[[str], No
 
 def by_hand(source: Source, target: Path) -> str:
     """What to do on a machine that reaches the source."""
-    if isinstance(source, PackageMember) and source.reader != "as it is":
+    if isinstance(source, PackageMember) and source.converted:
         return f"run this command on a machine that can, and copy its {target.name} to {target}"
     return f"download {source} on a machine that can, and put it at {target}"
 
@@ -253,9 +242,14 @@ def read_member(archive: Path, member: str) -> bytes:
     raise SourceFailed(f"{archive.name} holds no {member}")
 
 
-def verify(staged: Path, file: KnownFile) -> str:
-    """SHA-256 of a fetched file, checked against the registry. Raises SourceFailed and removes the file if wrong."""
+def verify(staged: Path, file: KnownFile, source: Source) -> str:
+    """SHA-256 of a fetched file, checked against the table. Raises SourceFailed and removes the file if wrong.
+
+    What was made from a package's member has been checked as that, and differs from the file that others publish.
+    """
     size, digest = staged.stat().st_size, sha256(staged)
+    if isinstance(source, PackageMember) and source.converted:
+        return digest
     for what, found, known_one in (("bytes", size, file.size), ("SHA-256", digest, file.sha256)):
         if known_one is not None and found != known_one:
             staged.unlink()
@@ -265,8 +259,10 @@ def verify(staged: Path, file: KnownFile) -> str:
 
 def check_present(target: Path, file: KnownFile, folder: Path) -> str:
     """How a file that is already there was checked. Raises UserError when it is damaged."""
-    entry = read_record(folder).get(file.target, {})
-    size, digest = file.size or entry.get("size"), file.sha256 or entry.get("sha256")
+    entry = read_record(folder).get(file.target)  # of what was fetched, and checked then
+    if entry is None and any(isinstance(source, PackageMember) and source.converted for source in file.sources):
+        return "not put there by fetch; made from a package it has no checksum of its own"
+    size, digest = (file.size, file.sha256) if entry is None else (entry.get("size"), entry.get("sha256"))
     if size is not None and size != target.stat().st_size:
         raise UserError(f"{target}: {target.stat().st_size:,} bytes, expected {size:,}; delete it and fetch again")
     if digest is None:

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
-from latentsync.weights.adapter import Adapter, Content, read, state_of
+from latentsync.weights.adapter import Adapter, Content, State, Weights, read, state_of
 from latentsync.weights.registry import find
 from latentsync.weights.unet import count
 
 if TYPE_CHECKING:
     from latentsync.models.syncnet import StableSyncNet
 
+VERSION = "_latentsync_version"  # in config.json: of whose published file the folder was made, where it matters
 # (height, width) factors of the published layouts: 16 frames of pixels (with or without attention), and of latents.
 SYNCNET_FACTORS: dict[str, list[list[Any]]] = {
     "audio_encoder": [[[2, 1], 2, 2, 1, 2, 2, [2, 3]], [[2, 1], 2, 2, 2, 2, [2, 3]]],
     "visual_encoder": [[[1, 2], 2, 2, 2, 2, 2, 2, 2], [2, 2, 2, 1, 2, 2]],
 }
+
+
+class WrongVersion(UserError):
+    """A SyncNet of LatentSync 1.0 where a later one is needed."""
 
 
 class SyncNetAdapter(Adapter):
@@ -29,8 +34,20 @@ class SyncNetAdapter(Adapter):
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         return "audio_encoder.conv_in.weight" in state and "visual_encoder.conv_in.weight" in state
 
+    def notes(self, state: State) -> list[str]:
+        return ["no attention, 16 frames of pixels: the layout of LatentSync 1.0's"] if has_layout_of_1_0(state) else []
+
     def config(self, content: Content) -> dict[str, Any]:
-        return syncnet_config(state_of(content))
+        """Of a published file (ours are folders) with LatentSync 1.0's layout it also says that version."""
+        state = state_of(content)
+        is_1_0 = isinstance(content.get("state_dict"), Mapping) and has_layout_of_1_0(state)
+        return {**syncnet_config(state), **({VERSION: "1.0"} if is_1_0 else {})}
+
+    def load(self, weights: Weights, config: Mapping[str, Any] | None = None) -> nn.Module:
+        settings = weights.config() if config is None else config
+        network: Any = super().load(weights, settings)
+        network.register_to_config(**{name: value for name, value in settings.items() if name == VERSION})
+        return network
 
     def network(self, config: Mapping[str, Any]) -> nn.Module:
         from latentsync.models.syncnet import StableSyncNet
@@ -42,17 +59,33 @@ class SyncNetAdapter(Adapter):
         return {"global_step": global_step, "state_dict": dict(state), **lists}
 
 
-def load_syncnet(path: Path | str, config: Mapping[str, Any] | None = None) -> "StableSyncNet":
+def load_syncnet(
+    path: Path | str, config: Mapping[str, Any] | None = None, version: str | float = "1.5"
+) -> "StableSyncNet":
     """StableSyncNet of a known name, a published `.pt`, our folder or our training checkpoint.
 
     config: {"audio_encoder", "visual_encoder"} in the published spelling; None = the folder's, or what the shapes tell.
+    version: "1.0" takes LatentSync 1.0's, which is refused otherwise: it listens less well, and no error would tell.
     Raises UserError.
     """
     weights = read(find(path, "SyncNet"))
     if weights.kind != "stable-syncnet":
         raise UserError(f"SyncNet '{path}': {weights.kind} weights, not a StableSyncNet's")
-    network: Any = weights.adapter.load(weights, config or weights.told or None)
+    settings = config or weights.told or weights.config()
+    if str(version) != "1.0" and settings.get(VERSION) == "1.0":
+        raise WrongVersion(
+            f"SyncNet '{path}': LatentSync 1.0's, by its shapes (no attention); one of 1.5 or 1.6 is needed: `python "
+            "-m latentsync.weights fetch stable-syncnet`, or give version=1.0 to use it knowingly"
+        )
+    network: Any = weights.adapter.load(weights, settings)
     return network
+
+
+def has_layout_of_1_0(state: Mapping[str, Tensor]) -> bool:
+    """Whether a StableSyncNet looks at 16 frames of pixels by 8 blocks, none of which has attention."""
+    blocks = syncnet_blocks(state, "visual_encoder")
+    pixels = state["visual_encoder.conv_in.weight"].shape[1] == 3 * 16
+    return pixels and len(blocks) == len(SYNCNET_FACTORS["visual_encoder"][0]) and not any(a for _, _, a in blocks)
 
 
 def syncnet_config(state: Mapping[str, Tensor]) -> dict[str, Any]:

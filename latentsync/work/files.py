@@ -4,12 +4,14 @@ Whatever is hidden and ends in ".part" is being written, or was left by a proces
 """
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
@@ -68,6 +70,15 @@ def remove_leftovers(folder: str | Path, pattern: str = "*") -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def sha256(file: BinaryIO) -> str:
+    """Hexadecimal SHA-256 of a whole file, from its beginning."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _renamed(part: Path, folder: Path) -> bool:

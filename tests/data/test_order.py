@@ -38,7 +38,7 @@ def test_training_ranks_get_equally_many_batches_and_share_no_clip(batch_size, w
     assert len(taken) == len(set(taken)) == steps * batch_size * world
     # Step by step, all ranks together take what one process with the whole batch takes.
     whole = training_batches(order, 0, batch_size * world, 0, 1)
-    assert [sum((ranks[rank][step] for rank in range(world)), ()) for step in range(steps)] == whole
+    assert [sum((ranks[rank][step] for rank in range(world)), ()) for step in range(steps)] == list(whole)
 
 
 def test_a_change_of_ranks_within_an_epoch_repeats_and_loses_nothing():

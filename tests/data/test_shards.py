@@ -1,6 +1,7 @@
 """Finding, checking and reading shards: every bad one has its one line."""
 
 import contextlib
+import json
 import tarfile
 
 import numpy as np
@@ -8,8 +9,7 @@ import pytest
 from tiny_clips import tiny_clip, write_shards
 
 from latentsync.data.sample import BadSample
-from latentsync.data.shards import ShardSet, find_shards
-from latentsync.data.tar_index import index_shard
+from latentsync.data.shards import ShardSet
 from latentsync.errors import UserError
 
 
@@ -21,23 +21,23 @@ def folder(tmp_path):
 
 def test_folder_file_glob_braces_and_list_find_the_same_shards(folder):
     expected = [folder / f"clips-00000{i}.tar" for i in range(3)]
-    assert find_shards(folder) == expected
-    assert find_shards(str(folder / "*.tar")) == expected
-    assert find_shards(str(folder / "clips-{000000..000002}.tar")) == expected
-    assert find_shards([str(path) for path in expected]) == expected
-    assert find_shards(expected[1]) == expected[1:2]
+    found = [shard.path for shard in ShardSet(folder).shards]
+    assert found == expected
+    for source in (str(folder / "*.tar"), str(folder / "clips-{000000..000002}.tar"), [str(path) for path in expected]):
+        assert [shard.path for shard in ShardSet(source).shards] == expected
+    assert [shard.path for shard in ShardSet(expected[1]).shards] == expected[1:2]
 
 
 @pytest.mark.parametrize("name", ["", "nothing", "*.zip", "clips-{000002..000003}.tar"])
 def test_no_shard_found_is_named(folder, name):
     (folder / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.tar shard"):
-        find_shards(str(folder / (name or "empty")))
+        ShardSet(str(folder / (name or "empty")))
 
 
 def test_an_empty_list_is_a_user_error():
     with pytest.raises(UserError, match="none given"):
-        find_shards([])
+        ShardSet([])
 
 
 def test_clips_are_read_by_number_with_and_without_an_index(folder):
@@ -83,11 +83,11 @@ def test_a_cut_at_any_block_is_never_taken_for_a_whole_shard(tmp_path):
     write_shards(tmp_path, [tiny_clip("a"), tiny_clip("b")])
     path = tmp_path / "clips-000000.tar"
     whole = path.read_bytes()
-    last = index_shard(path)[-1]
-    for end in range(0, last.offset + last.size + 1, 512):
+    last = json.loads((tmp_path / "index.json").read_text())["shards"][path.name]["clips"][-1]
+    for end in range(0, last["offset"] + last["size"] + 1, 512):
         path.write_bytes(whole[:end])
         with pytest.raises(UserError, match="unreadable or cut off"):
-            index_shard(path)
+            ShardSet(path)
 
 
 def test_a_file_that_is_no_tar_is_named(folder):

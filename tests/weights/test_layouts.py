@@ -9,7 +9,8 @@ from diffusers import AutoencoderKL
 
 from latentsync.errors import UserError
 from latentsync.weights.bundle import load_bundle
-from latentsync.weights.registry import Known, KnownFile, published, remembered_sha256, sha256
+from latentsync.weights.known import Known, KnownFile
+from latentsync.weights.registry import published, remembered_sha256, sha256
 
 
 def published_folder(folder: Path, state: dict[str, torch.Tensor], goldens: Path, vae: str | None) -> Path:

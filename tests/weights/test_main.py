@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentsync.weights.__main__ import main
-from latentsync.weights.registry import KNOWN
+from latentsync.weights.known import KNOWN
 
 
 def test_list_shows_every_name_with_place_licence_and_source(capsys: pytest.CaptureFixture[str]) -> None:
