@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # Nor are the steps between thrown away.
 .SECONDARY:
 
-.PHONY: env weights demo test lint bench clean
+.PHONY: env weights demo test mutants lint bench clean
 
 env: .venv/ready
 
@@ -72,6 +72,12 @@ test: weights
 # Ours beside a plain script around diffusers, in pairs; fails where a ratio is over 15 % worse than the committed one.
 bench: weights
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.side_by_side 5 check
+
+# Changes planted in the code, one at a time, and whether a test notices: docs/testing.md. Hours; not part of `test`.
+mutants: weights
+	@$(PY) -c 'import cosmic_ray' 2>/dev/null || \
+	if command -v uv >/dev/null 2>&1; then uv pip install --python $(PY) -e '.[mutants]'; else $(PY) -m pip install -e '.[mutants]'; fi
+	$(PY) tests/mutants.py $(MUTANTS)
 
 lint: env
 	$(PY) -m ruff check .

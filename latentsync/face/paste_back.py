@@ -17,6 +17,7 @@ def paste_back(
     frame: np.ndarray,
     face: np.ndarray,
     matrix: np.ndarray,
+    share: np.ndarray | None = None,
     corner: tuple[int, int] = (0, 0),
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
@@ -24,7 +25,9 @@ def paste_back(
 
     frame: (H, W, 3) uint8 RGB; face: (R, R, 3) uint8 RGB; matrix: (2, 3), image to canvas. Returns a new frame; a
     pixel that the blend does not reach is exactly the input's. The weight is the warped canvas, eroded by 2 pixels
-    and by 2·w, then blurred by a Gaussian of 2·w + 1 pixels, w = √area / 20.
+    and by 2·w, then blurred by a Gaussian of 2·w + 1 pixels, w = √area / 20. share: (R, R) float32 in [0, 1], the part
+    of each pixel that is taken from the face, on top of that weight, e.g. `mouth_mask.mouth_share`; None = all of it,
+    as published.
     corner, size: where `frame` is a part of a picture, (top, left) of its first pixel and the picture's (height,
     width); it must hold the picture's `paste_box`.
     """
@@ -47,6 +50,9 @@ def paste_back(
     inside = cv2.warpAffine(np.ones((height, width), np.float32), back, extent, flags=cv2.INTER_LINEAR)
 
     weight = _blend_weight(inside)[..., None]
+    if share is not None:
+        on_canvas = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
+        weight *= cv2.warpAffine(on_canvas, back, extent, flags=cv2.INTER_LINEAR)[..., None]
     target = result[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]]
     target[:] = np.rint(target + weight * (pasted.astype(np.float32) - target))
     return result

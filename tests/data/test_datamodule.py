@@ -177,3 +177,12 @@ def test_modules_get_pixels_as_numbers_though_they_are_read_as_bytes(folder, tmp
     looker = Looker()
     fit(looker, data(folder, pixels=True, val_shards=None), 2, tmp_path)
     assert len(looker.seen) == 2
+
+
+def test_no_more_workers_than_clips_are_started_and_that_is_said_first(folder, caplog):
+    clips = data(folder, num_workers=5)
+    clips.prepare_data()
+    assert caplog.messages == ["val shards: of num_workers=5, 3 read: there are 3 clips"]
+    assert clips.val_dataloader().num_workers == 3
+    assert clips.train_dataloader().num_workers == 5
+    clips.teardown("fit")
