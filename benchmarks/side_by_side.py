@@ -1,4 +1,4 @@
-"""What this project costs beside a plain script with the same networks: `python -m benchmarks.side_by_side [rounds]`.
+"""This project beside a plain script with the same networks: `python -m benchmarks.side_by_side [rounds] [case …]`.
 
 The U-Net, the sampling loop, training steps and a whole video, with the embedded model, against `benchmarks.plain`.
 Both run in one process, in turn, in pairs of changing order; processor seconds are measured, so that other work on the
@@ -12,7 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +125,24 @@ def whole_video(networks: Networks, folder: Path) -> Pair:
     return ours, theirs
 
 
-def cases(folder: Path) -> Iterator[tuple[str, Pair]]:
-    """Each when it is asked for."""
-    networks = Networks()
-    yield "U-Net", unet(networks)
-    for guidance in (1.0, 1.5):
-        yield f"sampling loop, guidance {guidance:g}", loop(networks, guidance)
-    yield "video of 1080p, file to file", whole_video(networks, folder)
-    synthesize(folder / "clips", 2, seconds=3.0, audio_encoder=networks.bundle.audio_encoder, progress=False)
-    for stage in ("stage1", "stage2"):
-        yield f"training step, {stage}", training(folder / "clips", stage)
+def cases(folder: Path) -> dict[str, Callable[[], Pair]]:
+    """What makes each of them when it is its turn."""
+    networks = cache(Networks)
+
+    def trained(stage: str) -> Pair:
+        clips = folder / "clips"
+        if not clips.is_dir():
+            synthesize(clips, 2, seconds=3.0, audio_encoder=networks().bundle.audio_encoder, progress=False)
+        return training(clips, stage)
+
+    return {
+        "U-Net": lambda: unet(networks()),
+        "sampling loop, guidance 1": lambda: loop(networks(), 1.0),
+        "sampling loop, guidance 1.5": lambda: loop(networks(), 1.5),
+        "video of 1080p, file to file": lambda: whole_video(networks(), folder),
+        "training step, stage1": lambda: trained("stage1"),
+        "training step, stage2": lambda: trained("stage2"),
+    }
 
 
 def compared(pair: Pair, rounds: int) -> dict[str, Any]:
@@ -154,23 +163,25 @@ def compared(pair: Pair, rounds: int) -> dict[str, Any]:
     }
 
 
-def main(rounds: int = 5, check: bool = False) -> int:
-    """Print the table; write or check the file. Returns the exit code."""
+def main(rounds: int, check: bool, wanted: list[str]) -> int:
+    """Print the table; write or check the file. wanted: parts of cases' names, none: all. Returns the exit code."""
     torch.set_num_threads(1)
-    known = json.loads(RESULTS.read_text()) if check else {}
+    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     print(f"embedded model, 16 frames at 128², {rounds} pairs, CPU, 1 thread, torch {torch.__version__}\n")
     print("| | ratio | of the pairs | processor seconds | plain |\n" + "| --- " * 5 + "|")
     found, worse = {}, []
     with tempfile.TemporaryDirectory() as name:
-        for case, pair in cases(Path(name)):
-            row = found[case] = compared(pair, rounds)
+        for case, pair in cases(Path(name)).items():
+            if wanted and not any(word in case for word in wanted):
+                continue
+            row = found[case] = compared(pair(), rounds)
             low, high = row["range"]
             times = f"{row['seconds']} | {row['plain_seconds']}"
             print(f"| {case} | {row['ratio']:.2f} | {low:.2f} to {high:.2f} | {times} |", flush=True)
-            if check and row["ratio"] > SLACK * known[case]["ratio"]:
+            if check and case in known and row["ratio"] > SLACK * known[case]["ratio"]:
                 worse.append(f"{case}: {row['ratio']:.2f} × the plain script, {known[case]['ratio']:.2f} before")
     if not check:
-        write_whole(RESULTS, json.dumps(found, indent=1) + "\n")
+        write_whole(RESULTS, json.dumps(known | found, indent=1) + "\n")
     for line in worse:
         print(f"slower: {line}", file=sys.stderr)
     return 1 if worse else 0
@@ -178,4 +189,6 @@ def main(rounds: int = 5, check: bool = False) -> int:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    sys.exit(main(*(int(word) for word in words if word != "check"), check="check" in words))
+    numbers = [int(word) for word in words if word.isdigit()]
+    names = [word for word in words if not word.isdigit() and word != "check"]
+    sys.exit(main(numbers[0] if numbers else 5, "check" in words, names))
