@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         __import__(name)
     sys.dont_write_bytecode = True  # a mutant of the same second and size would be taken for its original
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not without what it started
     done: list[Mutant] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         tree = copy_of_repository(Path(scratch))
