@@ -1,11 +1,12 @@
 """Copies shards, adding to each clip what training would compute at every step: audio tokens, mel, latents."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -13,16 +14,14 @@ from configs.compose import command
 from latentsync.data.sample import BadSample, ClipSample
 from latentsync.data.shard_writer import ShardWriter
 from latentsync.data.shards import ShardSet, ShardSource
-from latentsync.diffusion.conditioning import Conditioning
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
-from latentsync.models.audio_encoder import AudioEncoder
-from latentsync.models.autoencoder import FrameAutoencoder
-from latentsync.weights.adapter import load_autoencoder
-from latentsync.weights.companions import portable
-from latentsync.weights.whisper import load_audio_encoder
+
+if TYPE_CHECKING:
+    from latentsync.models.audio_encoder import AudioEncoder
+    from latentsync.models.autoencoder import FrameAutoencoder
 
 
 def precompute(
@@ -47,6 +46,12 @@ def precompute(
         raise UserError("nothing to precompute: give audio_encoder=FOLDER, autoencoder=FOLDER or mel=true")
     if precision not in ("32", "bf16"):
         raise UserError(f"precision={precision}: give 32 or bf16")
+    import torch  # here, and with it the networks: a mistake on the command line is answered at once
+
+    from latentsync.weights.adapter import load_autoencoder
+    from latentsync.weights.companions import portable
+    from latentsync.weights.whisper import load_audio_encoder
+
     shards = ShardSet(input)
     encoder = None if audio_encoder is None else load_audio_encoder(audio_encoder).to(device).eval()
     vae = None if autoencoder is None else load_autoencoder(autoencoder).float().to(device).eval()
@@ -73,21 +78,26 @@ def precompute(
     return counts
 
 
-@torch.no_grad()
 def add_audio(sample: ClipSample, encoder: AudioEncoder | None, mel: bool) -> None:
     """Store the clip's audio tokens and mel in `sample`."""
     wave, _ = decode_audio(sample.audio)
     if mel:
         sample.mel = log_mel(wave)
     if encoder is not None:
-        hidden = encoder.hidden_states(wave)
-        tokens = encoder.frame_tokens(hidden, sample.metadata["num_frames"], sample.metadata["fps"])
+        import torch
+
+        with torch.no_grad():
+            hidden = encoder.hidden_states(wave)
+            tokens = encoder.frame_tokens(hidden, sample.metadata["num_frames"], sample.metadata["fps"])
         sample.audio_tokens = tokens.cpu().numpy()
 
 
-@torch.no_grad()
 def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: int = 16) -> np.ndarray:
     """Posterior moments (N, 2, 2C, h, w) of every frame and of its masked copy."""
+    import torch
+
+    from latentsync.diffusion.conditioning import Conditioning
+
     reader = ClipReader(sample.video)
     num_frames = sample.metadata["num_frames"]
     if len(reader) < num_frames:
@@ -99,7 +109,8 @@ def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: in
         images = reader.read(list(range(start, min(start + frames_per_batch, num_frames))))
         frames = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         both = torch.stack([frames, conditioning.masked(frames)], dim=1)  # (F, 2, 3, H, W)
-        parts.append(conditioning.moments(both).float().cpu().numpy())  # (F, 2, 2C, h, w)
+        with torch.no_grad():
+            parts.append(conditioning.moments(both).float().cpu().numpy())  # (F, 2, 2C, h, w)
     return np.concatenate(parts)
 
 
