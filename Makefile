@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # Nor are the steps between thrown away.
 .SECONDARY:
 
-.PHONY: env weights demo test lint clean
+.PHONY: env weights demo test mutants lint clean
 
 env: .venv/ready
 
@@ -68,6 +68,12 @@ $(D)/face.mp4: $(D)/sample/face.png
 
 test: weights
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
+
+# Changes planted in the code, one at a time, and whether a test notices: docs/testing.md. Hours; not part of `test`.
+mutants: weights
+	@$(PY) -c 'import cosmic_ray' 2>/dev/null || \
+	if command -v uv >/dev/null 2>&1; then uv pip install --python $(PY) -e '.[mutants]'; else $(PY) -m pip install -e '.[mutants]'; fi
+	$(PY) tests/mutants.py $(MUTANTS)
 
 lint: env
 	$(PY) -m ruff check .

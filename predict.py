@@ -6,9 +6,10 @@ from pathlib import Path as LocalPath
 
 from cog import BasePredictor, Input, Path
 
+from latentsync.app.pipeline_apart import PipelineApart
 from latentsync.app.service import Limits, LipSyncService
+from latentsync.inference.batch import Loader
 from latentsync.inference.options import LipSyncOptions
-from latentsync.inference.pipeline import LipSyncPipeline
 
 
 class Predictor(BasePredictor):
@@ -18,7 +19,7 @@ class Predictor(BasePredictor):
         """Load the networks once. LATENTSYNC_WEIGHTS, _DEVICE, _PRECISION, _FACES say which, where and how;
         _AUTOENCODER, _AUDIO_ENCODER and _RESOLUTION what the weights do not tell."""
         resolution = os.environ.get("LATENTSYNC_RESOLUTION")
-        pipeline = LipSyncPipeline.from_pretrained(
+        load = Loader(
             os.environ.get("LATENTSYNC_WEIGHTS", "demo"),
             os.environ.get("LATENTSYNC_DEVICE", "auto"),
             os.environ.get("LATENTSYNC_PRECISION", "32"),
@@ -28,7 +29,9 @@ class Predictor(BasePredictor):
             int(resolution) if resolution else None,
         )
         limits = Limits(max_seconds=float(os.environ.get("LATENTSYNC_MAX_SECONDS", "600")))
+        pipeline = PipelineApart(load)  # what a file does to a decoder ends that job, not the server
         self.service = LipSyncService(pipeline, limits)
+        pipeline.start()
 
     def predict(
         self,
@@ -42,9 +45,15 @@ class Predictor(BasePredictor):
         ),
         num_inference_steps: int = Input(description="Denoising steps", default=20, ge=1, le=100),
         seed: int = Input(description="0: draw one", default=0, ge=0),
+        audio_track: str | None = Input(
+            description="Of several sound tracks: a number from 0, or a language such as eng; none: the default one",
+            default=None,
+        ),
     ) -> Path:
         """The video, in a folder of its own."""
-        options = LipSyncOptions(guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed)
+        options = LipSyncOptions(
+            guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed, audio_track=audio_track
+        )
         folder = self.service.new_folder()  # Cog reads the file after this returns
         try:
             report = self.service.run(LocalPath(input), LocalPath(audio), folder, options)

@@ -70,6 +70,11 @@ def load_config(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
             return compose(config_name, overrides=overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(config_name, error, overrides) from error
+        except TypeError as error:
+            if not (match := re.fullmatch(r"Index '(\w+)' \(str\) is not an int", str(error))):
+                raise
+            inside = next((text for text in overrides if f".{match[1]}" in text.partition("=")[0]), match[1])
+            raise _unknown_key(config_name, inside.partition("=")[0], overrides) from error  # a key in a list
 
 
 def check_overrides(config_name: str, overrides: list[str], multirun: bool = False) -> None:
@@ -115,7 +120,7 @@ def _explain(config_name: str, error: Exception, overrides: list[str]) -> UserEr
 
 
 def _unknown_key(config_name: str, key: str, overrides: list[str]) -> UserError:
-    """With the nearest known key; of a key deep in a group that is like none, also with all that are there."""
+    """With the nearest known key; of one that is like none, also with all that are in its group, or at the top."""
     known = _known_keys(config_name, [text for text in overrides if "=" in text and text.split("=")[0] in _options()])
     group, _, name = key.rpartition(".")
     beside = [other.rpartition(".")[2] for other in known if group and _is_key_of(other, group)]
@@ -127,7 +132,8 @@ def _unknown_key(config_name: str, key: str, overrides: list[str]) -> UserError:
     if close:
         return UserError(f"unknown key '{key}'; the nearest known is '{close[0]}'")
     if not beside:
-        return UserError(f"unknown key '{key}'")
+        first = [other for other in known if "." not in other and other != "hydra"]
+        return UserError(f"unknown key '{key}'; known are {', '.join(first)}")
     near = f"{group}.{difflib.get_close_matches(name, beside, 1, 0.0)[0]}"
     return UserError(f"unknown key '{key}'; the nearest known is '{near}'; '{group}' has {', '.join(beside)}")
 

@@ -12,7 +12,7 @@ from data_prep.candidate import Candidate, FaceFrame
 from data_prep.manifest import Row
 from data_prep.resample import SourceSound
 from latentsync.errors import UserError
-from latentsync.weights.registry import known, place
+from latentsync.weights.registry import NAMES, known, place
 from latentsync.work.gpus import own_device
 
 MAX_SHIFT = 15  # frames, as in the published evaluation
@@ -57,7 +57,7 @@ class ScorerMaker:
         name, weights = _FETCHED.get(self.target), self.arguments.get("weights")
         if weights is None and name is not None:
             weights = place(known(name).files[0])
-        if weights is not None and not Path(weights).exists():
+        if weights is not None and not Path(weights).exists() and str(weights) not in NAMES:
             fetch = f"run `python -m latentsync.weights fetch {name}`, " if name is not None else ""
             raise UserError(
                 f"syncnet: weights '{weights}' are not there; {fetch}give syncnet.weights=PATH, or set syncnet=none to "

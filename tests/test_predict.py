@@ -4,6 +4,7 @@ import base64
 import inspect
 import json
 import os
+import shutil
 import sys
 import time
 import tomllib
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deadly_jobs import Deadly
 from serving import free_port, server
 
+from latentsync.errors import UserError
 from latentsync.media.probe import probe_video
 
 pytest.importorskip("cog", reason="needs the extra `cog`")
@@ -76,6 +79,32 @@ def test_cogs_server_lip_syncs_videos_and_pictures_and_tells_mistakes(tmp_path: 
         long = uri(SAMPLE / "speech.wav", "audio/wav")
         refused = ask(port, input=uri(sample / "talk.mp4", "video/mp4"), audio=long)
         assert "4 s is more than the 3 s allowed" in refused["error"]
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_its_process_has_failed_and_the_next_one_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import predict
+    from data_prep.sample import make_sample
+
+    make_sample(
+        tmp_path / "sample", identity=100050, speaker=100051, seed=5, seconds=0.8, resolution=64, crf=20, picture=False
+    )
+    talk, speech = (tmp_path / "sample" / name for name in ("talk.mp4", "speech.wav"))
+    deadly = shutil.copy(talk, tmp_path / "deadly.mp4")
+    monkeypatch.setattr(predict, "Loader", lambda *given: Deadly())
+    predictor = predict.Predictor()
+    predictor.setup()
+    try:
+        options = {"guidance_scale": None, "num_inference_steps": 2, "seed": 1, "audio_track": None}
+        with pytest.raises(UserError, match="signal SIGSEGV"):
+            predictor.predict(input=deadly, audio=speech, **options)
+        assert Path(predictor.predict(input=talk, audio=speech, **options)).is_file()
+        with pytest.raises(UserError, match="audio_track=7: no such track"):
+            predictor.predict(input=talk, audio=speech, **{**options, "audio_track": "7"})
+    finally:
+        predictor.service.close()
 
 
 def test_inputs_have_the_ranges_and_defaults_of_the_command_line() -> None:

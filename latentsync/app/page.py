@@ -43,6 +43,10 @@ def build(service: LipSyncService, steps: int = 20) -> gr.Blocks:
                     face = gr.Dropdown(
                         _FACES, value="largest", label="Face: the largest, all, or a number from the left"
                     )
+                    track = gr.Textbox(
+                        label="Sound track, of several: a number from 0, or a language such as eng (empty: default)",
+                        elem_id="track",
+                    )
                     guidance = gr.Slider(0, 10, service.guidance_scale, step=0.1, label="Guidance scale")
                     number = gr.Slider(1, 50, steps, step=1, label="Steps", elem_id="steps")
                     seed = gr.Number(0, precision=0, minimum=0, label="Seed (0: draw one)", elem_id="seed")
@@ -54,7 +58,7 @@ def build(service: LipSyncService, steps: int = 20) -> gr.Blocks:
                     before = gr.Video(label="Input", interactive=False, elem_id="before")
                     result = gr.Video(label="Result", interactive=False, elem_id="result")
                 said = gr.Markdown(elem_id="said")
-        inputs = [video, picture, audio, face, guidance, number, seed, cancel, folder]
+        inputs = [video, picture, audio, face, track, guidance, number, seed, cancel, folder]
         (
             start.click(lambda: (threading.Event(), str(service.new_folder())), None, [cancel, folder], queue=False)
             .then(_work(service), inputs, [result, before, said], concurrency_limit=1)
@@ -68,16 +72,18 @@ def _work(service: LipSyncService) -> Any:
     """What the button does."""
 
     def work(
-        video: str | None, picture: str | None, audio: str | None, face: str, guidance: float, steps: int, seed: int,
-        cancel: threading.Event, folder: str, progress: gr.Progress = gr.Progress(),  # noqa: B008
+        video: str | None, picture: str | None, audio: str | None, face: str, track: str | None, guidance: float,
+        steps: int, seed: int, cancel: threading.Event, folder: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str | None, str | None, str]:  # fmt: skip
         given = video or picture
         if given is None:
             return None, None, "Give a video or a picture."
         try:
             options = LipSyncOptions(
-                guidance_scale=float(guidance), num_inference_steps=int(steps), seed=int(seed or 0), face=face
-            )
+                guidance_scale=float(guidance), num_inference_steps=int(steps), seed=int(seed or 0), face=face,
+                audio_track=(track or "").strip() or None,
+            )  # fmt: skip
             report = service.run(
                 Path(given), None if audio is None else Path(audio), Path(folder), options,
                 _with_time_left(progress), cancel,

@@ -21,7 +21,7 @@ class ClipDataModule(lightning.LightningDataModule):
                     s3://, gs://, hf://datasets/…); None: no such loader.
     num_frames:     F, frames in a window.
     batch_size:     windows a rank and step.
-    num_workers:    reading processes a rank; 0 reads in the training process.
+    num_workers:    reading processes a rank, no more than there are clips; 0 reads in the training process.
     resolution:     height and width of frames, pixels; clips of another size are resized.
     min_frames:     shorter clips are set aside; default 3 · num_frames (the published rule for the U-Net; for SyncNet
                     it is 2 · num_frames), at least num_frames + reference_distance.
@@ -129,7 +129,7 @@ class ClipDataModule(lightning.LightningDataModule):
             self.batch_size,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
-            num_workers=self.num_workers,
+            num_workers=min(self.num_workers, len(self._shard_set(part, source))),
             shuffle=part == "train",
             shuffle_buffer=self.shuffle_buffer,
             max_bad_share=self.max_bad_share,
@@ -139,7 +139,11 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def _shard_set(self, part: str, source: ShardSource) -> ShardSet:
         if part not in self._shard_sets:
-            self._shard_sets[part] = ShardSet(source, self.min_frames, self.max_bad_share, self.cache)
+            found = self._shard_sets[part] = ShardSet(source, self.min_frames, self.max_bad_share, self.cache)
+            if self.num_workers > (clips := len(found)):
+                log.warning(
+                    "%s shards: of num_workers=%d, %d read: there are %d clips", part, self.num_workers, clips, clips
+                )
         return self._shard_sets[part]
 
     def teardown(self, stage: str) -> None:

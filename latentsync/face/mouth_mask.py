@@ -47,6 +47,18 @@ def mouth_mask(resolution: int) -> Tensor:
     return torch.from_numpy(mask.astype(np.float32) / 255)[None]
 
 
+def mouth_share(resolution: int) -> np.ndarray:
+    """How much of each pixel a pasted mouth replaces: 1 inside the generated region, 0 outside it, soft in between.
+
+    Returns (R, R) float32. The soft edge lies within the region, a sixteenth of the face wide, so that no pixel is
+    replaced that the network was shown.
+    """
+    generated = 1 - mouth_mask(resolution)[0].clamp(0, 1).numpy()
+    edge = 2 * (resolution // 32) + 1
+    inner = cv2.erode(generated, np.ones((edge, edge), np.uint8), borderValue=0)
+    return cv2.GaussianBlur(inner, (edge, edge), 0)
+
+
 @cache
 def _mask_256() -> np.ndarray:
     """(256, 256) uint8, 255 = keep."""

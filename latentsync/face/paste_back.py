@@ -13,12 +13,14 @@ _EDGE_PIXELS = 2
 _EDGE_SHARE = 20
 
 
-def paste_back(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def paste_back(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
     """Put a face where `FaceAligner.align` took it from.
 
     frame: (H, W, 3) uint8 RGB; face: (R, R, 3) uint8 RGB; matrix: (2, 3), image to canvas. Returns a new frame; a
     pixel that the blend does not reach is exactly the input's. The weight is the warped canvas, eroded by 2 pixels
-    and by 2·w, then blurred by a Gaussian of 2·w + 1 pixels, w = √area / 20.
+    and by 2·w, then blurred by a Gaussian of 2·w + 1 pixels, w = √area / 20. share: (R, R) float32 in [0, 1], the part
+    of each pixel that is taken from the face, on top of that weight, e.g. `mouth_mask.mouth_share`; None = all of it,
+    as published.
     """
     if face.ndim != 3 or face.shape[0] != face.shape[1]:
         raise ValueError(f"face must be (R, R, 3), not {face.shape}")
@@ -39,6 +41,9 @@ def paste_back(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray) -> np.nd
     inside = cv2.warpAffine(np.ones((height, width), np.float32), back, size, flags=cv2.INTER_LINEAR)
 
     weight = _blend_weight(inside)[..., None]
+    if share is not None:
+        on_canvas = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
+        weight *= cv2.warpAffine(on_canvas, back, size, flags=cv2.INTER_LINEAR)[..., None]
     target = result[top:bottom, left:right]
     target[:] = np.rint(target + weight * (pasted.astype(np.float32) - target))
     return result

@@ -9,11 +9,12 @@ from av.video.frame import VideoFrame
 
 from latentsync.errors import UserError
 from latentsync.face.color_match import match_colors
-from latentsync.face.mouth_mask import mouth_mask
+from latentsync.face.mouth_mask import mouth_mask, mouth_share
 from latentsync.face.paste_back import paste_back
 from latentsync.inference.audio_tokens import AudioTokens
 from latentsync.inference.face_track import TrackedFrame
 from latentsync.inference.generator import WindowGenerator, WindowInput, posterior_generator
+from latentsync.inference.options import MOUTH
 from latentsync.inference.report import Fate
 from latentsync.inference.request import LipSyncRequest
 from latentsync.inference.windows import FaceWindow, WindowCutter, frames_of_audio, model_frame, model_frames_before
@@ -61,6 +62,7 @@ class Compositor:
         self._mouths: dict[tuple[int, int], _Mouth] = {}  # (person, model's frame)
         self._origins: dict[int, int] = {}  # model's frame -> output frame
         self._keep = mouth_mask(generate.resolution).numpy()[0, ..., None]  # (R, R, 1)
+        self._share = mouth_share(generate.resolution) if request.options.paste == MOUTH else None
         self._waiting: deque[tuple[int, TrackedFrame]] = deque()
         self._next = 0  # the model's next frame
         self._cut = False
@@ -179,7 +181,7 @@ class Compositor:
             if mouth.origin != number:
                 # Generated from another picture's crop: only the mouth is taken, what surrounds it is this one's.
                 face = np.rint(own.crop * self._keep + face * (1 - self._keep)).clip(0, 255).astype(np.uint8)
-            image = paste_back(image, face, own.matrix)
+            image = paste_back(image, face, own.matrix, self._share)
         guessed = frame.interpolated & spoken.keys()
         fate = Fate.INTERPOLATED if guessed else Fate.GENERATED
         return DoneFrame(source.picture.changed(image), source.pts, source.duration, fate)

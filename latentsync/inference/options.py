@@ -21,6 +21,8 @@ CODECS = ("h264", "hevc", "prores", "vp9", "av1")
 USUAL_SUFFIX = {"h264": ".mp4", "hevc": ".mp4", "prores": ".mov", "vp9": ".mkv", "av1": ".mp4"}
 KEEP, SDR = "keep", "sdr"
 COLORS = (KEEP, SDR)
+MOUTH, FACE = "mouth", "face"
+PASTES = (MOUTH, FACE)
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -30,6 +32,7 @@ _CHOICES = {
     "codec": CODECS,
     "preset": PRESETS,
     "color": COLORS,
+    "paste": PASTES,
     "scheduler": SCHEDULERS,
 }
 _SWITCHES = ("require_face", "color_match", "keep_readable", "deinterlace")
@@ -56,6 +59,7 @@ class LipSyncOptions:
 
     face: str | int = LARGEST  # "largest", "all", a number (0 = the leftmost) or the path of a picture of the person
     require_face: bool = False  # a frame without the face is an error, instead of passing through unchanged
+    paste: str = MOUTH  # what of the face goes back: "mouth", the generated region alone, or "face", all, as published
     color_match: bool = False  # bring the generated face's mean colour to that of the skin around it
     window_overlap: int = 0  # frames that neighbouring windows share and fade over, 0 … 15; 0 as published
     batch_windows: int = 1  # windows through the network at once; changes speed and memory, no result

@@ -22,7 +22,7 @@ def picture_notes(path: Path, traits: Traits, options: LipSyncOptions, output: P
     codec = options.codec
     notes = []
     if not (options.color == SDR and traits.wide):
-        notes += losses(traits.pixel_format, codec, CONTAINERS[output.suffix.lower()])
+        notes += losses(traits.pixel_format, codec, CONTAINERS[output.suffix.lower()], traits.wide)
     if traits.interlaced and not options.deinterlace and codec not in INTERLACED_CODECS:
         notes.append(f"interlaced, which codec={codec} is not here: it is deinterlaced (codec=h264 keeps the fields)")
     if traits.dynamic and options.color != SDR:

@@ -14,6 +14,7 @@ _OF_CODEC = {
         "yuv444p12le",
     ),
     "prores": ("yuv422p10le", "yuv444p10le", "yuva444p10le"),
+    # libvpx is built without 10 and 12 bits there, its profiles 2 and 3.
     "vp9": ("yuv420p", "yuv422p", "yuv440p", "yuv444p", "yuva420p"),
     "av1": ("yuv420p", "yuv420p10le"),
 }  # fmt: skip
@@ -118,8 +119,11 @@ def keeps_alpha(codec: str, container: str) -> bool:
     return codec == "prores" or (codec == "vp9" and container in ("matroska", "webm"))
 
 
-def losses(name: str, codec: str, container: str) -> list[str]:
-    """What a file cannot keep of working format `name`, in words; 12 bits brought to 10 do not count as one."""
+def losses(name: str, codec: str, container: str, wide: bool = False) -> list[str]:
+    """What a file cannot keep of working format `name`, in words; 12 bits brought to 10 do not count as one.
+
+    wide: the pictures are PQ, HLG or BT.2020, whose steps are larger on a screen.
+    """
     kind = pixel_format(name)
     has = pixel_format(nearest_format(name, codec, keeps_alpha(codec, container)))
     lost = []
@@ -128,7 +132,8 @@ def losses(name: str, codec: str, container: str) -> list[str]:
     if has.narrower > kind.narrower or has.lower > kind.lower:
         lost.append(f"chroma goes from {kind.sampling} to {has.sampling} (codec=hevc keeps it)")
     if has.depth < min(10, kind.depth):
-        lost.append(f"{kind.depth} bits become {has.depth} (codec=hevc keeps them)")
+        seen = ", which shows as 1 to 2 levels" if wide else ""
+        lost.append(f"{kind.depth} bits become {has.depth}{seen} (codec=hevc keeps them)")
     return lost
 
 

@@ -1,13 +1,16 @@
 """LoRA adapters of the U-Net (Hu et al. 2021), in peft's format: kept apart, or merged into the weights."""
 
 import copy
+import difflib
 import json
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import peft
 from peft.tuners.lora import LoraModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentsync.errors import UserError
 from latentsync.models.unet import UNet3DConditionModel
@@ -22,8 +25,9 @@ MARK = ".lora_"  # in the names of an adapter's parameters
 def add_adapter(unet: UNet3DConditionModel, config: peft.LoraConfig) -> LoraModel:
     """Put an adapter beside the layers that `config` names, in place; it changes nothing until it is trained.
 
-    Raises UserError if no layer is named so.
+    Raises UserError for a name that no layer has.
     """
+    check_targets(unet, sorted(config.target_modules or []))
     try:
         return LoraModel(unet, {NAME: config}, NAME)
     except ValueError as error:
@@ -31,8 +35,33 @@ def add_adapter(unet: UNet3DConditionModel, config: peft.LoraConfig) -> LoraMode
 
 
 def lora_config(rank: int, alpha: float, targets: Sequence[str], dropout: float = 0.0) -> peft.LoraConfig:
-    """An adapter of `rank` on the layers whose names end in one of `targets`, scaled by alpha / rank."""
+    """An adapter of `rank` on the layers whose names end in one of `targets`, scaled by alpha / rank; dropout: share of
+    its input that is left out in training. Raises UserError for settings out of range."""
+    given = not isinstance(targets, str) and len(targets) > 0 and all(isinstance(name, str) for name in targets)
+    for name, value, good, advice in (
+        ("rank", rank, isinstance(rank, int) and rank >= 1, "a whole number from 1"),
+        ("alpha", alpha, _is_number(alpha) and alpha > 0, "a number above 0"),
+        ("dropout", dropout, _is_number(dropout) and 0 <= dropout < 1, "0 to below 1"),
+        ("targets", targets, given, "a list of ends of layers' names, such as [to_q, to_v]"),
+    ):
+        if isinstance(value, bool) or not good:
+            raise UserError(f"lora: {name}={value}: give {advice}")
     return peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=dropout)  # type: ignore[arg-type]
+
+
+def check_targets(unet: UNet3DConditionModel, targets: Sequence[str]) -> None:
+    """Raise UserError for the first target that is the end of no layer's name, with the nearest that is."""
+    layers = [name for name, layer in unet.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    ends = {re.search(r"[^.]+(\.\d+)?$", name)[0] for name in layers}  # type: ignore[index]  # "to_q", "to_out.0"
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            near = difflib.get_close_matches(target, ends, 1, 0.4)
+            hint = f"the nearest is '{near[0]}'" if near else f"there are {', '.join(sorted(ends))}"
+            raise UserError(f"lora: targets: no layer's name ends in '{target}'; {hint}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def save_adapter(unet: UNet3DConditionModel, folder: Path) -> None:
@@ -57,7 +86,7 @@ def load_adapter(unet: UNet3DConditionModel, folder: Path) -> LoraModel:
     try:
         settings = json.loads((folder / CONFIG_FILE).read_text())
         config = lora_config(settings["r"], settings["lora_alpha"], settings["target_modules"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(f"adapter '{folder}': {CONFIG_FILE} does not describe a LoRA adapter") from error
     tuner = add_adapter(unet, config)
     state = load_safetensors(folder / WEIGHTS_FILE)

@@ -76,6 +76,7 @@ class LipSyncModule(lightning.LightningModule):
             raise UserError(f"model.audio_dropout={audio_dropout} is not a probability below 1")
         if not timestep_shift > 0:
             raise UserError(f"model.timestep_shift={timestep_shift} must be above 0; 1 draws timesteps uniformly")
+        agree(unet, schedule)
         self.unet, self.schedule, self.objective = unet, schedule, objective
         self.trained_with = TrainedWith(autoencoder, resolution, schedule)
         self.frozen_dtype = frozen_dtype
@@ -193,3 +194,16 @@ class LipSyncModule(lightning.LightningModule):
                 f"checkpoint does not fit the configured U-Net: {len(differing)} of {len(own)} tensors differ, "
                 f"the first is '{differing[0]}'; resume with the configuration the run was started with"
             )
+
+
+def agree(unet: UNet3DConditionModel, schedule: NoiseSchedule) -> None:
+    """Raise UserError where the U-Net's weights predict something else than the schedule says; else note it in its
+    configuration, which exports and checkpoints carry."""
+    made_for = unet.config.get("prediction_type")
+    if made_for not in (None, schedule.prediction_type):
+        raise UserError(
+            f"model.schedule.prediction_type={schedule.prediction_type}: the U-Net's initial weights were trained for "
+            f"{made_for}; set model.schedule.prediction_type={made_for}"
+        )
+    if schedule.prediction_type != "epsilon":  # what published configurations take for granted
+        unet.register_to_config(prediction_type=schedule.prediction_type)

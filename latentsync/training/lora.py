@@ -20,8 +20,9 @@ class LoraLipSyncModule(LipSyncModule):
     """The objective of `LipSyncModule`, trained through an adapter alone; its checkpoints hold the adapter alone.
 
     rank, alpha: the adapter's size and strength (its effect is scaled by alpha / rank). targets: ends of the names of
-    the layers it is put beside. Others: `LipSyncModule`'s; `trainable` stays None. The U-Net must come with weights
-    (`model.unet.weights`), the same ones at every resume.
+    the layers it is put beside. dropout: share of its input that is left out. Others: `LipSyncModule`'s; `trainable`
+    stays None. The U-Net must come with weights (`model.unet.weights`), the same ones at every resume. Raises UserError
+    for settings that make no adapter.
     """
 
     def __init__(
@@ -37,8 +38,6 @@ class LoraLipSyncModule(LipSyncModule):
     ) -> None:
         if trainable is not None:
             raise UserError(f"model.trainable={trainable}: with LoRA the adapter alone is trained; leave it null")
-        if rank < 1:
-            raise UserError(f"model.rank={rank}: give at least 1")
         tuner = add_adapter(unet, lora_config(rank, alpha, targets, dropout))
         super().__init__(unet, trainable=[MARK], **settings)
         self._tuner = [tuner]  # in a list, so that it is no submodule: it holds the same U-Net

@@ -87,9 +87,14 @@ def load_bundle(
         resolution=size,
         num_frames=fit.num_frames or told.num_frames or PUBLISHED_FRAMES,
         guidance_scale=settle_guidance(weights, found, told.guidance_scale),
-        schedule=told.schedule,
+        schedule=told.schedule or _schedule_in(found.config()),
         metadata=fit.as_metadata(),
     )
+
+
+def _schedule_in(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of weights without a `model.json`: what their own configuration says that they predict."""
+    return {"prediction_type": config["prediction_type"]} if config.get("prediction_type") else None
 
 
 def load_unet(weights: str | Path) -> UNet3DConditionModel:

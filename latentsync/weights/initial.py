@@ -98,6 +98,8 @@ def initialise(unet: "UNet3DConditionModel", weights: str | Path, resolution: in
             f"model.unet.attention_head_dim={heads}"
         )
     if found.kind == "unet":
+        if config.get("prediction_type") is not None:  # told to the module that will train them
+            unet.register_to_config(prediction_type=config["prediction_type"])
         return carry_over(unet, found.state, str(weights), may_start_anew=())
     if found.kind == "sd-unet":
         return carry_over(unet, found.state, str(weights), may_start_anew=FROM_STABLE_DIFFUSION)

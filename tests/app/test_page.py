@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from serving import free_port, server
 
 from latentsync.app.__main__ import main
+from latentsync.app.service import Cancelled
+from latentsync.inference.options import LipSyncOptions
 
 pytest.importorskip("gradio", reason="needs the extra `app`")
 
@@ -81,6 +84,25 @@ def test_mistakes_on_the_command_line_are_one_line(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
     assert said in line
+
+
+def test_the_chosen_sound_track_is_the_one_that_is_heard(talk: Any, tmp_path: Path) -> None:
+    """Through what the button does, with a service that remembers the options."""
+    from latentsync.app.page import _work
+
+    class Remembering:
+        def run(self, input: Path, audio: Path | None, folder: Path, options: LipSyncOptions, *_: Any) -> Any:
+            heard.append(options.audio_track)
+            raise Cancelled
+
+    heard: list[object] = []
+    for given in ("", None, " eng ", "1"):
+        _work(Remembering())(str(talk.video), None, None, "largest", given, 1.0, 2, 0, threading.Event(), str(tmp_path))
+    assert heard == [None, None, "eng", "1"]
+    *_, told = _work(Remembering())(
+        str(talk.video), None, None, "largest", "-1", 1.0, 2, 0, threading.Event(), str(tmp_path)
+    )
+    assert "audio_track=-1 is unknown" in told
 
 
 def test_messages_do_not_tell_the_folders_of_the_server() -> None:

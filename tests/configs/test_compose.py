@@ -104,6 +104,24 @@ def test_mistaken_override_is_named_with_the_nearest_known(override: str, said: 
 
 
 @pytest.mark.parametrize(
+    ("command", "override", "said"),
+    [
+        ("infer", "runner.num_worker=2", "nearest known is 'runner.num_workers'"),
+        ("eval/evaluate", "runner.num_worker=2", "nearest known is 'runner.num_workers'"),
+        ("eval/evaluate", "metrics.fvd.protocl=1", "unknown key 'metrics.fvd.protocl'"),
+        ("eval/compare", "foo=1", "unknown key 'foo'; known are .*runs"),
+        ("eval/lip_sync", "foo.bar=1", "unknown key 'foo.bar'; known are .*num_identities"),
+        ("data_prep/prepare", "measure.finder.knd=json", "nearest known is 'measure.finder.kind'"),
+        ("data_prep/prepare", "split.speakr=a", "nearest known is 'split.speaker'"),
+        ("data_prep/augment", "looks.foo=1", "known are .*copies"),
+    ],
+)
+def test_every_command_names_the_nearest_key(command: str, override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_overrides(command, [override])
+
+
+@pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["experiment=stge1"], "experiment=stge1 is unknown"),

@@ -162,3 +162,12 @@ def test_two_processes_share_an_epoch_and_take_the_batches_of_one(folder, tmp_pa
     fit(RankRecorder(tmp_path), data(folder, num_workers=1), 2, tmp_path, **parallel)
     ranks = [[line.split() for line in (tmp_path / f"rank{rank}.txt").read_text().splitlines()] for rank in range(2)]
     assert [first + second for first, second in zip(*ranks, strict=True)] == [list(keys) for keys, *_ in whole.seen]
+
+
+def test_no_more_workers_than_clips_are_started_and_that_is_said_first(folder, caplog):
+    clips = data(folder, num_workers=5)
+    clips.prepare_data()
+    assert caplog.messages == ["val shards: of num_workers=5, 3 read: there are 3 clips"]
+    assert clips.val_dataloader().num_workers == 3
+    assert clips.train_dataloader().num_workers == 5
+    clips.teardown("fit")

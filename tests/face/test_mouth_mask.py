@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from latentsync.face import mouth_mask
+from latentsync.face.mouth_mask import mouth_share
 
 
 def test_every_pixel_equals_the_golden(goldens: Path) -> None:
@@ -35,3 +37,15 @@ def test_a_caller_cannot_spoil_the_mask() -> None:
 def test_a_size_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 8"):
         mouth_mask(4)
+
+
+@pytest.mark.parametrize("resolution", [128, 256, 512])
+def test_pasted_mouths_end_softly_within_what_was_generated(resolution: int) -> None:
+    share, keep = mouth_share(resolution), mouth_mask(resolution).numpy()[0]
+    assert share.shape == (resolution, resolution)
+    assert share.dtype == np.float32
+    assert share.min() == 0
+    assert share[int(0.7 * resolution), resolution // 2] == pytest.approx(1)  # the lips
+    assert (share[keep > 0.5] < 0.02).all()
+    steps = max(np.abs(np.diff(share, axis=axis)).max() for axis in (0, 1))
+    assert steps < 0.5  # a hard border is a step of 1

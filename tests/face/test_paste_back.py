@@ -43,6 +43,23 @@ def test_pixels_outside_the_face_are_untouched(frame: np.ndarray) -> None:
     assert (black[middle] == 0).all()
 
 
+def test_only_the_share_that_is_wanted_is_pasted(frame: np.ndarray) -> None:
+    """Where the share is 0 the frame keeps its own pixels, unresampled; half-way it is the mean of both."""
+    face = aligned(frame)
+    black = np.zeros_like(face.crop)
+    lower = np.zeros((256, 256), np.float32)
+    lower[128:] = 0.5
+    y, x = np.mgrid[0:360, 0:640]
+    place = np.stack([x, y], -1) @ face.matrix[:, :2].T + face.matrix[:, 2]  # canvas of 210 x 280
+    half = paste_back(frame, black, face.matrix, lower)
+    upper = place[..., 1] < 135
+    assert np.array_equal(half[upper], frame[upper])
+    mouth = ((place > (60, 160)) & (place < (150, 220))).all(axis=-1)
+    np.testing.assert_allclose(half[mouth], frame[mouth] / 2, atol=0.51)
+    everything = paste_back(frame, black, face.matrix, np.ones((256, 256), np.float32))
+    np.testing.assert_allclose(everything, paste_back(frame, black, face.matrix), atol=1)
+
+
 def test_the_input_frame_is_not_changed(frame: np.ndarray) -> None:
     before = frame.copy()
     face = aligned(frame)

@@ -145,7 +145,13 @@ def test_no_border_shows_where_the_mouth_ends(tmp_path: Path, levels: int, color
     """The step across the mask's edge, against the source's: a network in other colours shows one unless matched."""
     video = write_video(tmp_path / "a.mp4", [Fraction(k, 25) for k in range(10)], Fraction(1, 25))
     report = stand_in_pipeline(128, levels)(
-        video, sound(tmp_path / "a.wav", 0.4), tmp_path / "out.mp4", seed=1, crf=0, color_match=color_match
+        video,
+        sound(tmp_path / "a.wav", 0.4),
+        tmp_path / "out.mp4",
+        seed=1,
+        crf=0,
+        color_match=color_match,
+        paste="face",
     )
     mask = mouth_mask(128).numpy()[0] > 0.5
     for given, shown in zip(read_frames(video), read_frames(report.output)):
@@ -153,6 +159,21 @@ def test_no_border_shows_where_the_mouth_ends(tmp_path: Path, levels: int, color
         faces = [FaceAligner(128).align(frame.image, points) for frame in (given, shown)]
         before, after = (jump_at(face.crop, mask) for face in faces)
         assert (abs(after - before) <= 1) == seamless
+
+
+@pytest.mark.parametrize("paste", ["mouth", "face"])
+def test_the_upper_face_is_the_pictures_own_unless_the_whole_face_is_pasted(tmp_path: Path, paste: str) -> None:
+    video = write_video(tmp_path / "a.mp4", [Fraction(k, 25) for k in range(6)], Fraction(1, 25))
+    report = stand_in_pipeline(128, 40)(
+        video, sound(tmp_path / "a.wav", 0.24), tmp_path / "out.mp4", seed=1, crf=0, paste=paste
+    )
+    given, shown = (next(iter(read_frames(path))).image.astype(int) for path in (video, report.output))
+    left, top, right, bottom = (round(value) for value in FixedFace().find(given.astype(np.uint8), 0.0)[0].box)
+    height = bottom - top
+    changed = np.abs(shown - given)[:, left:right].max(axis=(1, 2))
+    assert changed[top + height // 2 : bottom].max() > 20  # the mouth is another
+    upper = changed[top : top + height // 3].max()
+    assert (upper == 0) == (paste == "mouth")  # a whole face is resampled
 
 
 def test_all_faces_speak_and_one_by_number(tmp_path: Path) -> None:

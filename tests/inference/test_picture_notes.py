@@ -25,7 +25,12 @@ def test_nothing_is_said_where_all_is_kept(pixel_format: str) -> None:
     ("traits", "options", "words"),
     [
         (Traits("yuva420p"), {}, "transparency is left out"),
-        (Traits("yuv420p10le"), {"codec": "vp9"}, "10 bits become 8"),
+        (Traits("yuv420p10le"), {"codec": "vp9"}, "10 bits become 8 (codec=hevc"),
+        (
+            Traits("yuv420p10le", wide=True),
+            {"codec": "vp9"},
+            "10 bits become 8, which shows as 1 to 2 levels (codec=hevc",
+        ),
         (Traits("yuv444p"), {"codec": "av1"}, "4:4:4 to 4:2:0"),
         (Traits("yuv420p", interlaced=True), {"codec": "hevc"}, "deinterlaced"),
         (Traits("yuv420p10le", wide=True, dynamic=True), {}, "Dolby Vision"),

@@ -93,8 +93,6 @@ def test_what_cannot_be_adapted_is_refused(tmp_path: Path) -> None:
         add_adapter(tiny_unet(), lora_config(2, 2.0, ["no_such_layer"]))
     with pytest.raises(UserError, match="leave it null"):
         module(trainable=["attn2."])
-    with pytest.raises(UserError, match="rank=0: give at least 1"):
-        module(rank=0)
     small = tiny_unet()
     save_adapter(merged_into(small), tmp_path / "adapter")
     other = UNet3DConditionModel(
@@ -103,6 +101,30 @@ def test_what_cannot_be_adapted_is_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(UserError, match="was not made for this U-Net"):
         load_adapter(other, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rank": 0}, "lora: rank=0: give a whole number from 1"),
+        ({"rank": 2.5}, "lora: rank=2.5: give a whole number"),
+        ({"rank": True}, "lora: rank=True"),
+        ({"alpha": 0.0}, "lora: alpha=0.0: give a number above 0"),
+        ({"alpha": float("nan")}, "lora: alpha=nan"),
+        ({"dropout": 1.0}, "lora: dropout=1.0: give 0 to below 1"),
+        ({"dropout": -0.1}, "lora: dropout=-0.1"),
+        ({"targets": []}, "lora: targets=[]: give a list"),
+        ({"targets": "to_q"}, "lora: targets=to_q: give a list"),
+        ({"targets": ["to_q", "to_qq"]}, "no layer's name ends in 'to_qq'; the nearest is 'to_q'"),
+        ({"targets": ["to_out"]}, "no layer's name ends in 'to_out'; the nearest is 'to_out.0'"),
+        ({"targets": ["zzz"]}, "no layer's name ends in 'zzz'; there are "),
+    ],
+)
+def test_settings_that_make_no_adapter_are_told_in_one_line(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as told:
+        module(**given)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def merged_into(unet: UNet3DConditionModel) -> UNet3DConditionModel:

@@ -1,6 +1,7 @@
 """A model brings its parts along: checkpoints and exports name them, and whatever loads these uses exactly those."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from latentsync.training.export import ExportPart
 from latentsync.training.lipsync import LipSyncModule
 from latentsync.weights.bundle import load_bundle
 from latentsync.weights.convert import export
+from latentsync.weights.initial import build_unet
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,23 @@ def test_checkpoint_and_export_are_used_with_the_parts_they_were_trained_with(ru
             "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.02,
             "standardize_start_noise": True, "prediction_type": "v_prediction",
         }  # fmt: skip
+
+
+def test_weights_of_velocities_are_not_trained_or_used_as_if_they_predicted_noise(
+    run: Path, parts: Path, tmp_path: Path
+) -> None:
+    """Exports and checkpoints say what they predict; an export's configuration says it even without `model.json`."""
+    for weights in (run / "last.ckpt", run / "export"):
+        own = {name: value for name, value in tiny_unet().config.items() if name != "resolution"}
+        unet = build_unet(weights, **{name: value for name, value in own.items() if not name.startswith("_")})
+        autoencoder = FrameAutoencoder.from_pretrained(parts / "vae")
+        with pytest.raises(UserError, match="trained for v_prediction; set model.schedule.prediction_type=v_pred"):
+            LipSyncModule(unet, autoencoder, Objective(), NoiseSchedule(), torch.optim.AdamW, resolution=SIDE)
+    bare = tmp_path / "bare"
+    shutil.copytree(run / "export", bare)
+    (bare / "model.json").unlink()
+    bundle = load_bundle(bare, autoencoder=parts / "vae", audio_encoder=parts / "ears", resolution=SIDE)
+    assert bundle.schedule == {"prediction_type": "v_prediction"}
 
 
 def test_exported_folder_is_complete_without_the_run_and_has_a_card(run: Path, tmp_path: Path) -> None:
