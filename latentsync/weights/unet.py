@@ -30,7 +30,11 @@ UNET_UNSEEN: dict[str, Any] = {
     "motion_module_resolutions": [1, 2, 4, 8],
     "motion_module_type": "Vanilla",
 }
-BESIDE = ("num_frames", "prediction_type", "global_step")  # what we write into config.json beside the network's arguments
+BESIDE = (
+    "num_frames",
+    "prediction_type",
+    "global_step",
+)  # what we write into config.json beside the network's arguments
 TEMPORAL, POSITIONS = ".motion_modules.", ".pos_encoder.pe"  # the second: a fixed table, not trained
 V1_AUDIO = (".audio_cross_attn.norm.", ".audio_cross_attn.attn.")  # in LatentSync 1.0, for …
 AUDIO = (".norm2.", ".attn2.")  # … these

@@ -48,6 +48,8 @@ class Claimed(Generic[Item]):
         file = self._held.pop(path, None)
         if file is not None:
             path.unlink(missing_ok=True)
+            with suppress(OSError):  # and not by closing alone: a forked worker has the file open, too
+                fcntl.flock(file, fcntl.LOCK_UN)
             file.close()
 
     def _claim(self, path: Path) -> bool:
