@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # Nor are the steps between thrown away.
 .SECONDARY:
 
-.PHONY: env weights demo test mutants lint clean
+.PHONY: env weights demo test mutants lint bench clean
 
 env: .venv/ready
 
@@ -68,6 +68,10 @@ $(D)/face.mp4: $(D)/sample/face.png
 
 test: weights
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
+
+# Ours beside a plain script around diffusers, in pairs; fails where a ratio is over 15 % worse than the committed one.
+bench: weights
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.side_by_side 5 check
 
 # Changes planted in the code, one at a time, and whether a test notices: docs/testing.md. Hours; not part of `test`.
 mutants: weights

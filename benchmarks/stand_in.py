@@ -37,6 +37,7 @@ class Painter:
         progress: StepProgress | None = None,
         scheduler: str = "ddim",
         feature_reuse: int = 1,
+        guidance_start: float = 0.0,
     ) -> list[list[np.ndarray]]:
         """Painted crops."""
         self.batches.append(len(windows))

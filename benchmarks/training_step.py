@@ -81,7 +81,7 @@ def run(overrides: list[str], shards: Path, steps: int, device: torch.device) ->
             if batch is None:
                 batches = iter(data.train_dataloader())
                 batch = next(batches)
-        batch = module.transfer_batch_to_device(batch, device, 0)
+        batch = data.transfer_batch_to_device(batch, device, 0)
         with watch.part("step"):
             loss = module.step(batch, ClipRandom.of(batch.keys, number, device=device)).total
             with watch.part("backward"):

@@ -12,7 +12,6 @@ from configs.compose import command
 from latentsync.data.remote_writer import shard_writer
 from latentsync.data.sample import BadSample, ClipSample
 from latentsync.data.shards import ShardSet, ShardSource
-from latentsync.data.windows import clip_generator
 from latentsync.errors import UserError
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.video_writer import encode_clip
@@ -107,6 +106,8 @@ def augment(
 
 def other_look(sample: ClipSample, key: str, strength: float, crf: int, seed: int) -> ClipSample:
     """The clip under the name `key` in a look that (seed, key) decides."""
+    from latentsync.data.windows import clip_generator  # with torch
+
     reader = ClipReader(sample.video)
     frames = Look.draw(clip_generator(seed, 0, key), strength).apply(reader.read(list(range(len(reader)))))
     video = encode_clip(frames, fps=sample.metadata["fps"], crf=crf)

@@ -4,18 +4,22 @@
 is a measurement of that stage. `limits` (inside the file, see `read_limits`) are the thresholds the fates came from.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas
 import pyarrow
 import pyarrow.parquet
 
 from latentsync.errors import UserError
 from latentsync.work.files import written_whole
+
+if TYPE_CHECKING:
+    import pandas  # takes a second to import, and only tables that are read need it
 
 MANIFEST_NAME = "manifest.parquet"
 THUMBNAILS = "thumbnails"

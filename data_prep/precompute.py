@@ -1,12 +1,13 @@
 """Copies shards, adding to each clip what training would compute at every step: audio tokens, mel, latents."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -14,18 +15,16 @@ from configs.compose import command
 from latentsync.data.remote_writer import shard_writer
 from latentsync.data.sample import BadSample, ClipSample
 from latentsync.data.shards import ShardSet, ShardSource
-from latentsync.diffusion.conditioning import Conditioning
 from latentsync.errors import UserError
 from latentsync.media.audio import decode_audio
 from latentsync.media.clip_reader import ClipReader
 from latentsync.media.mel import log_mel
-from latentsync.models.audio_encoder import AudioEncoder
-from latentsync.models.autoencoder import FrameAutoencoder
-from latentsync.weights.adapter import load_autoencoder
-from latentsync.weights.companions import portable
-from latentsync.weights.whisper import load_audio_encoder
 from latentsync.work.gpus import own_device
 from latentsync.work.runner import Alive, HereRunner, Outcome, Runner, run_all
+
+if TYPE_CHECKING:
+    from latentsync.models.audio_encoder import AudioEncoder
+    from latentsync.models.autoencoder import FrameAutoencoder
 
 
 def precompute(
@@ -86,6 +85,8 @@ class Precompute:
         self._networks: Networks | None = None
 
     def __call__(self, index: int, alive: Alive) -> ClipSample | str:
+        import torch  # here, and with it the networks: a mistake on the command line is answered at once
+
         if self._networks is None:
             self._networks = Networks.load(*self._names, own_device(self._device))
         networks = self._networks
@@ -111,8 +112,12 @@ class Networks:
     origins: dict[str, dict[str, Any]]
 
     @staticmethod
-    def load(audio_encoder: str | None, autoencoder: str | None, device: str) -> "Networks":
+    def load(audio_encoder: str | None, autoencoder: str | None, device: str) -> Networks:
         """By name. Raises UserError."""
+        from latentsync.weights.adapter import load_autoencoder
+        from latentsync.weights.companions import portable
+        from latentsync.weights.whisper import load_audio_encoder
+
         encoder = None if audio_encoder is None else load_audio_encoder(audio_encoder).to(device).eval()
         vae = None if autoencoder is None else load_autoencoder(autoencoder).float().to(device).eval()
         loaded = {"audio_encoder": encoder, "autoencoder": vae}
@@ -136,7 +141,6 @@ def in_order(outcomes: Iterable[Outcome[int]], items: Sequence[int]) -> Iterator
         yield waiting.pop(item)
 
 
-@torch.no_grad()
 def add_audio(sample: ClipSample, encoder: AudioEncoder | None, mel: bool) -> None:
     """Store the clip's audio tokens and mel in `sample`. Raises BadSample for sound that cannot be decoded."""
     try:
@@ -146,14 +150,20 @@ def add_audio(sample: ClipSample, encoder: AudioEncoder | None, mel: bool) -> No
     if mel:
         sample.mel = log_mel(wave)
     if encoder is not None:
-        hidden = encoder.hidden_states(wave)
-        tokens = encoder.frame_tokens(hidden, sample.metadata["num_frames"], sample.metadata["fps"])
+        import torch
+
+        with torch.no_grad():
+            hidden = encoder.hidden_states(wave)
+            tokens = encoder.frame_tokens(hidden, sample.metadata["num_frames"], sample.metadata["fps"])
         sample.audio_tokens = tokens.cpu().numpy()
 
 
-@torch.no_grad()
 def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: int = 16) -> np.ndarray:
     """Posterior moments (N, 2, 2C, h, w) of every frame and of its masked copy."""
+    import torch
+
+    from latentsync.diffusion.conditioning import Conditioning
+
     reader = ClipReader(sample.video)
     num_frames = sample.metadata["num_frames"]
     if len(reader) < num_frames:
@@ -165,7 +175,8 @@ def clip_moments(sample: ClipSample, vae: FrameAutoencoder, frames_per_batch: in
         images = reader.read(list(range(start, min(start + frames_per_batch, num_frames))))
         frames = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         both = torch.stack([frames, conditioning.masked(frames)], dim=1)  # (F, 2, 3, H, W)
-        parts.append(conditioning.moments(both).float().cpu().numpy())  # (F, 2, 2C, h, w)
+        with torch.no_grad():
+            parts.append(conditioning.moments(both).float().cpu().numpy())  # (F, 2, 2C, h, w)
     return np.concatenate(parts)
 
 

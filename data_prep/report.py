@@ -3,18 +3,17 @@
 Pictures are inside the file, a bounded number of them: the file stays small for any number of candidates.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
-import pandas
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from omegaconf import DictConfig
 
 from configs.compose import command, name_first_argument
@@ -23,6 +22,10 @@ from data_prep.split import PARTS
 from latentsync import __version__
 from latentsync.errors import UserError
 from latentsync.work.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 REPORT_NAME = "report.html"
 _BINS = 40
@@ -150,6 +153,8 @@ def histogram(name: str, values: np.ndarray, accepted: np.ndarray, limit: tuple[
 
     Outliers beyond the outer half percents are counted in the outermost bars. Returns a data: address.
     """
+    from matplotlib.figure import Figure
+
     finite = np.isfinite(values)
     values, accepted = values[finite], accepted[finite]
     bounds = [*np.quantile(values, [0.005, 0.995]), *(bound for bound in limit if bound is not None)]
@@ -172,6 +177,8 @@ def histogram(name: str, values: np.ndarray, accepted: np.ndarray, limit: tuple[
 
 def offset_histograms(before: pandas.Series, after: pandas.Series) -> str | None:
     """Offsets in frames as found and after their correction, side by side; None where none was measured."""
+    from matplotlib.figure import Figure
+
     if before.notna().sum() == 0:
         return None
     figure = Figure(figsize=(8, 2.4), dpi=80)
@@ -186,6 +193,8 @@ def offset_histograms(before: pandas.Series, after: pandas.Series) -> str | None
 
 
 def _png(figure: Figure) -> str:
+    from matplotlib.ticker import MaxNLocator
+
     for axes in figure.axes:
         axes.tick_params(labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -96,6 +95,8 @@ def to_sample(key: str, clip: SyntheticClip, crf: int = 14) -> ClipSample:
 
 def audio_tokens(sample: ClipSample, audio_encoder: AudioEncoder) -> np.ndarray:
     """The audio tokens of every frame, (F, L, D) float32, as the loader would compute them from the sample's sound."""
+    import torch
+
     with torch.no_grad():
         hidden = audio_encoder.hidden_states(decode_audio(sample.audio)[0])
         tokens = audio_encoder.frame_tokens(hidden, sample.metadata["num_frames"], sample.metadata["fps"])

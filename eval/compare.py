@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.stats
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from configs.compose import command
@@ -92,6 +90,8 @@ def _named(results: Results, names: Sequence[str]) -> list[VideoResult]:
 
 
 def _difference(name: str, label: str, before: Sequence[float], after: Sequence[float]) -> Difference:
+    import scipy.stats  # takes a second to import
+
     change = np.array(after) - np.array(before)
     low, high = bootstrap_interval(change)
     p = None
@@ -148,6 +148,8 @@ def _truth(loaded: Mapping[str, Results], comparison: Comparison) -> dict[str, d
 
 def plot(comparison: Comparison, path: Path) -> None:
     """Means with intervals, a panel a metric, as a PNG."""
+    from matplotlib.figure import Figure
+
     definitions, labels = comparison.definitions, list(comparison.rows)
     names = [name for name in definitions if any(name in row for row in comparison.rows.values())]
     columns = min(4, len(names))

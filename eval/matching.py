@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.signal
 
 from data_prep.sources import find_sources
 from eval.scoring import Task
@@ -86,6 +85,8 @@ def sound_likeness(one: np.ndarray, other: np.ndarray) -> float:
 
     Two silences are alike (1), silence and sound are not (0).
     """
+    import scipy.signal  # takes a second to import
+
     length = min(len(one), len(other), _LONGEST * SAMPLE_RATE)
     if length == 0:
         return float(len(one) == len(other))

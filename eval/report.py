@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 
 from eval.metrics.metric import Definition
 from eval.results import GROUND_TRUTH, Results, VideoResult, cell, count_of, flat
@@ -78,6 +77,8 @@ def _shown(video: VideoResult, definitions: dict[str, Definition]) -> dict[str, 
 
 def _plot(results: Results) -> str | None:
     """All videos' values, a panel a metric, as a data: address."""
+    from matplotlib.figure import Figure
+
     names = [name for name, d in results.definitions.items() if any(name in video.values for video in results.videos)]
     if not names:
         return None

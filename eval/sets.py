@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy.linalg
 
 from eval.metrics.metric import Definition
 from eval.results import Summary
@@ -120,6 +119,8 @@ def _interval(
     A resampled set has fewer different samples, and by that a larger distance; so the spread of the resampled distances
     is taken, about the distance itself. It is that of the leading directions of both sides' features together.
     """
+    import scipy.linalg
+
     pooled = sides[0].covariance + sides[1].covariance
     pooled += np.outer(sides[0].mean - sides[1].mean, sides[0].mean - sides[1].mean)
     size = len(pooled)

@@ -2,7 +2,7 @@
 
 `make mutants`, or `python tests/mutants.py --num 300 --seed 0`. A place in the code is drawn for each mutant, and one
 of Cosmic Ray's operators that fit there. Only the module's own test files run, with those of the wiring around it, in
-a process of their own with a time limit, in a copy of the repository. The tests must pass before: `make test`.
+a process of their own with a time limit, in a copy of the repository. Before, all of them must pass unchanged.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ HEAVY = (
 )
 # `X | None` is an annotation nearly always; `==` and `is` do not differ for small numbers and names.
 POINTLESS = re.compile(r"BinaryOperator_BitOr|ComparisonOperator_(Eq|NotEq)_Is|ComparisonOperator_Is(Not)?_(Eq|NotEq)$")
+LOG = "log"  # what pytest says, of the latest run
 KILLED, SURVIVED, TOO_LONG, NO_TESTS = "killed", "survived", "too long", "no tests"
 OUTCOMES = {0: SURVIVED, 1: KILLED, 2: KILLED, 3: KILLED, 5: NO_TESTS}  # of pytest's exit codes
 
@@ -77,9 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         __import__(name)
     sys.dont_write_bytecode = True  # a mutant of the same second and size would be taken for its original
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not without what it started
     done: list[Mutant] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         tree = copy_of_repository(Path(scratch))
+        files = sorted({file for mutant in drawn for file in tests_of(mutant.module)})
+        if outcome_of(files, tree, given.limit * len(files)) != SURVIVED:
+            print(
+                (tree.parent / LOG).read_text()[-3000:],
+                f"error: the tests of {given.only or 'all'} fail unchanged",
+                sep="\n",
+            )
+            return 2
         for number, mutant in enumerate(drawn, start=1):
             done.append(tried(mutant, tree, given.limit))
             print(
@@ -146,27 +157,28 @@ def copy_of_repository(scratch: Path) -> Path:
 
 
 def tests_of(module: str) -> list[str]:
-    """The module's own test files, then those of the wiring.
-
-    Own are those of its name and those of its room that import it; without any, those of the modules that use it.
-    """
-    room, name = Path(module).parts[1], Path(module).stem
-    own = [path for path in importing(module, "tests") if path.parts[1] == room]
-    named = Path("tests") / room / f"test_{name}.py"
-    if not own and not (REPOSITORY / named).is_file():
-        users = importing(module, "latentsync")
-        own = sorted({path for user in users for path in importing(user.as_posix(), "tests")})
-    own = [named] * (REPOSITORY / named).is_file() + [path for path in own if path != named]
-    found = [path.as_posix() for path in own if path.name.startswith("test_")]
-    return found + [path for path in WIRING[AROUND.get(room, room)] if path not in found]
+    """The module's own test files; without any, those of the modules that use it; then those of the wiring."""
+    room = Path(module).parts[1]
+    found = own_tests(module) or [test for user in importing(module, "latentsync") for test in own_tests(user)]
+    return list(dict.fromkeys([*found, *WIRING[AROUND.get(room, room)]]))
 
 
-def importing(module: str, folder: str) -> list[Path]:
+def own_tests(module: str) -> list[str]:
+    """The test file of a module's name, then those of its room that import it."""
+    room = Path(module).parts[1]
+    named = f"tests/{room}/test_{Path(module).stem}.py"
+    own = [path for path in importing(module, f"tests/{room}") if Path(path).name.startswith("test_")]
+    return list(dict.fromkeys([*[named] * (REPOSITORY / named).is_file(), *own]))
+
+
+def importing(module: str, folder: str) -> list[str]:
     """The files below `folder` that import a module, as paths in the repository."""
     dotted = re.escape(".".join(Path(module).with_suffix("").parts))
     wanted = re.compile(rf"(from|import) {dotted}\b")
     found = sorted((REPOSITORY / folder).rglob("*.py"))
-    return [path.relative_to(REPOSITORY) for path in found if wanted.search(path.read_text(encoding="utf-8"))]
+    return [
+        path.relative_to(REPOSITORY).as_posix() for path in found if wanted.search(path.read_text(encoding="utf-8"))
+    ]
 
 
 def tried(mutant: Mutant, tree: Path, limit: int) -> Mutant:
@@ -196,15 +208,17 @@ def outcome_of(files: list[str], tree: Path, limit: int) -> str:
     if pid == 0:
         run_tests(files, tree, limit)
     ends = time.monotonic() + 10 * limit
-    while time.monotonic() < ends:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            return TOO_LONG if code == -signal.SIGXCPU else OUTCOMES.get(code, KILLED)
-        time.sleep(0.1)
-    os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return TOO_LONG
+    try:
+        while time.monotonic() < ends:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                return TOO_LONG if code == -signal.SIGXCPU else OUTCOMES.get(code, KILLED)
+            time.sleep(0.1)
+        return TOO_LONG
+    finally:
+        with suppress(ProcessLookupError):  # it and all that it started
+            os.killpg(pid, signal.SIGKILL)
 
 
 def run_tests(files: list[str], tree: Path, limit: int) -> None:
@@ -214,7 +228,7 @@ def run_tests(files: list[str], tree: Path, limit: int) -> None:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
         os.chdir(tree)
-        log = os.open(tree.parent / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        log = os.open(tree.parent / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(log, stream)
         sys.path[:] = [

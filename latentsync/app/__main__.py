@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: let other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    parser.add_argument("--precision", default="32", help="32, 16 or bf16")
+    parser.add_argument("--precision", default="auto", help="32, 16, bf16 or auto")
     parser.add_argument("--faces", default="mediapipe", help="or a landmarks JSON")
     parser.add_argument("--steps", type=int, default=20, help="default number of denoising steps")
     parser.add_argument("--max-mb", type=float, default=500, help="largest file (default: 500)")

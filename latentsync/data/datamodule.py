@@ -2,10 +2,13 @@
 
 import logging
 from collections import Counter
+from typing import Any
 
 import lightning
+import torch
 
 from latentsync.data.loader import ClipLoader
+from latentsync.data.sample import ClipBatch
 from latentsync.data.shards import CACHE_GB, ShardSet, ShardSource, reasons
 from latentsync.data.windows import ClipWindows
 from latentsync.errors import UserError
@@ -145,6 +148,11 @@ class ClipDataModule(lightning.LightningDataModule):
                     "%s shards: of num_workers=%d, %d read: there are %d clips", part, self.num_workers, clips, clips
                 )
         return self._shard_sets[part]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch there, with its pixels as numbers: see `ClipBatch.on_device`."""
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved.on_device() if isinstance(moved, ClipBatch) else moved
 
     def teardown(self, stage: str) -> None:
         """Report the clips that were set aside; end the worker processes."""

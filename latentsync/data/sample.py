@@ -16,20 +16,22 @@ Latents: axis 1 is [target, masked target]; channels are the C means, then the C
 (neither shift nor scale applied), so that a training step may draw its own posterior sample without a pixel.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import default_collate
 
 from latentsync.errors import UserError
+
+if TYPE_CHECKING:  # imported where batches are made: what reads clips alone starts without it
+    from torch import Tensor
 
 REQUIRED_METADATA: dict[str, type | tuple[type, ...]] = {
     "source": str,
@@ -79,7 +81,7 @@ class ClipSample:
 class ClipWindow:
     """What one clip gives to a batch: F target frames, F reference frames, the audio of the target frames.
 
-    target, reference: (F, 3, H, W) float [-1, 1]; mel: (80, 52); audio_tokens: (F, L, D);
+    target, reference: (F, 3, H, W) uint8; mel: (80, 52); audio_tokens: (F, L, D);
     target_moments, masked_moments, reference_moments: (F, 2C, h, w); truth: name -> (F,);
     made_with: "audio_encoder" and "autoencoder" -> {"source", "fingerprint"} of what made tokens and moments, if known.
     """
@@ -103,9 +105,10 @@ class ClipBatch:
     """B clip windows; Lightning moves it between devices by itself.
 
     start_frames, reference_starts: (B,) int64, frame numbers in the clip; target, reference: (B, F, 3, H, W) float
-    [-1, 1] or None when pixels are not read; mel: (B, 1, 80, 52); audio_tokens: (B, F, L, D) or None without an audio
-    encoder; target_moments, masked_moments, reference_moments: (B, F, 2C, h, w) or None when latents are not read;
-    truth: name -> (B, F), what is known of each frame of synthetic clips (e.g. "opening"), or None.
+    [-1, 1], uint8 until `on_device`, or None when pixels are not read; mel: (B, 1, 80, 52); audio_tokens:
+    (B, F, L, D) or None without an audio encoder; target_moments, masked_moments, reference_moments: (B, F, 2C, h, w)
+    or None when latents are not read; truth: name -> (B, F), what is known of each frame of synthetic clips (e.g.
+    "opening"), or None.
     made_with: as of `ClipWindow`.
     """
 
@@ -125,8 +128,14 @@ class ClipBatch:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def pin_memory(self) -> "ClipBatch":
+    def on_device(self) -> ClipBatch:
+        """With pixels as numbers in [-1, 1]: they travel as bytes, from workers and to the device."""
+        return replace(self, target=_as_numbers(self.target), reference=_as_numbers(self.reference))
+
+    def pin_memory(self) -> ClipBatch:
         """A copy in page-locked memory; torch's DataLoader calls this when asked to pin."""
+        from torch import Tensor
+
         tensors: dict[str, Any] = {
             part.name: getattr(self, part.name).pin_memory()
             for part in fields(self)
@@ -135,6 +144,10 @@ class ClipBatch:
         if self.truth is not None:
             tensors["truth"] = {name: values.pin_memory() for name, values in self.truth.items()}
         return replace(self, **tensors)
+
+
+def _as_numbers(pixels: Tensor | None) -> Tensor | None:
+    return pixels if pixels is None or pixels.is_floating_point() else pixels.float().div_(127.5).sub_(1)
 
 
 def check_key(key: str) -> None:
@@ -252,6 +265,9 @@ def made_with(windows: Sequence[ClipWindow]) -> MadeWith:
 
 def collate(windows: Sequence[ClipWindow]) -> ClipBatch:
     """Stack windows into a batch. A part must be there in all windows or in none; truth keeps what all of them know."""
+    import torch
+    from torch.utils.data import default_collate
+
     if not windows:
         raise ValueError("a batch needs at least one window")
 

@@ -4,6 +4,8 @@ The folder gets PREFIX-000000.tar, PREFIX-000001.tar, … and `index.json`: for 
 each clip lies in it, so that a reader finds any clip without scanning. Equal samples in equal order give equal bytes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import logging
@@ -11,15 +13,16 @@ import os
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
-
-import webdataset
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from latentsync.data.clip_table import INDEX_NAME, INDEX_VERSION
 from latentsync.data.sample import ClipSample, to_members
 from latentsync.data.tar_index import ClipEntry, index_shard
 from latentsync.errors import UserError
 from latentsync.work.files import sha256, write_whole
+
+if TYPE_CHECKING:
+    import webdataset
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ class ShardWriter:
         self.shards[name] = shard
         self.keys.update(clip["key"] for clip in shard["clips"])
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(
@@ -93,7 +96,8 @@ class ShardWriter:
     ) -> Literal[False]:
         if kind is not None:
             self._drop_part()
-            self._write_index()
+            if self.shards:  # with none, the folder stays empty and the same command may be given again
+                self._write_index()
             return False
         try:
             self.close()
@@ -124,6 +128,8 @@ class ShardWriter:
         self._write_index()
 
     def _open_part(self) -> webdataset.TarWriter:
+        import webdataset  # with torch: a mistake on the command line is answered without it
+
         self._part = self.folder / f".{self.prefix}-{self._next:06d}.tar.part"
         self._file = self._part.open("wb")
         # Fixed owner and time: equal samples give equal bytes. TarWriter sorts the members of a sample by name.

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
-
 from latentsync.data.sample import METADATA_MEMBER, BadSample, ClipSample, check_key, from_members, read_metadata
 from latentsync.errors import UserError
 
@@ -57,6 +55,8 @@ def index_shard(shard: BinaryIO, name: str) -> list[ClipEntry]:
 
 
 def _entries(tar: tarfile.TarFile, file_size: int) -> Iterator[ClipEntry]:
+    from webdataset.tariterators import base_plus_ext  # with torch
+
     group: list[tarfile.TarInfo] = []
     group_key: str | None = None
     end = 0
@@ -107,6 +107,8 @@ def read_clip(shard: BinaryIO, entry: ClipEntry) -> ClipSample:
     The bytes of one clip followed by the two zero blocks that end a tar are themselves a tar.
     Raises BadSample when the clip cannot be read or is not the one that the index promises.
     """
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
     try:
         shard.seek(entry.offset)
         data = shard.read(entry.size)

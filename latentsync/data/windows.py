@@ -139,7 +139,7 @@ class ClipWindows:
             raise BadSample(f"video is {frames.shape[2]}×{frames.shape[1]}, not square")
         if frames.shape[1] != self.resolution:
             frames = _resize(frames, self.resolution)
-        pixels = rearrange(torch.from_numpy(frames), "f h w c -> f c h w").float().div_(127.5).sub_(1)  # in one buffer
+        pixels = rearrange(torch.from_numpy(frames), "f h w c -> f c h w")
         return pixels[: self.num_frames], pixels[self.num_frames :]
 
     def _moments(self, sample: ClipSample, start: int) -> Tensor:

@@ -1,13 +1,18 @@
 """The random numbers of a batch, drawn clip by clip: other batches, other ranks, a resumed run, the same numbers."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from latentsync.diffusion.mixed_noise import mixed_noise
-from latentsync.models.autoencoder import FrameAutoencoder
+
+if TYPE_CHECKING:  # its network comes from a library that takes seconds to import
+    from latentsync.models.autoencoder import FrameAutoencoder
 
 
 class ClipRandom:
@@ -21,7 +26,7 @@ class ClipRandom:
         self.generators = list(generators)
 
     @classmethod
-    def of(cls, keys: Sequence[str], seed: int, epoch: int = 0, device: torch.device | str = "cpu") -> "ClipRandom":
+    def of(cls, keys: Sequence[str], seed: int, epoch: int = 0, device: torch.device | str = "cpu") -> ClipRandom:
         """Of the clips with these keys: each depends on (seed, epoch, key) alone, not on the batch or rank it is in."""
         return cls(torch.Generator(device).manual_seed(_number(f"{seed}/{epoch}/{key}")) for key in keys)
 

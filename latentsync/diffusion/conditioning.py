@@ -1,7 +1,10 @@
 """What the U-Net is told beside the sound: mouth mask, masked clip and reference, in training and inference alike."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from einops import repeat
@@ -10,7 +13,9 @@ from torch import Tensor, nn
 from latentsync.data.sample import ClipBatch
 from latentsync.diffusion.clip_random import ClipRandom
 from latentsync.face.mouth_mask import mouth_mask
-from latentsync.models.autoencoder import FrameAutoencoder
+
+if TYPE_CHECKING:
+    from latentsync.models.autoencoder import FrameAutoencoder
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,17 @@ class Conditioning(nn.Module):
             return self.encode_frames(batch.target, draws, batch.reference)
         assert batch.masked_moments is not None
         assert batch.reference_moments is not None
-        return self._drawn([batch.target_moments, batch.masked_moments, batch.reference_moments], draws)
+        return self.drawn([batch.target_moments, batch.masked_moments, batch.reference_moments], draws)
 
     @torch.no_grad()
     def encode_frames(self, frames: Tensor, draws: ClipRandom, reference: Tensor | None = None) -> ClipLatents:
         """Latents of frames and reference (B, F, 3, R, R) in [-1, 1]; None: the frames are their own reference."""
         parts = [frames, self.masked(frames)] + ([] if reference is None else [reference])
-        return self._drawn([self.moments(part) for part in parts], draws)
+        return self.drawn([self.moments(part) for part in parts], draws)
 
-    def _drawn(self, moments: Sequence[Tensor], draws: ClipRandom) -> ClipLatents:
+    def drawn(self, moments: Sequence[Tensor], draws: ClipRandom) -> ClipLatents:
+        """Latents drawn from moments (B, F, 2C, h, w) of the frames, the masked frames and the reference (without it
+        the frames are their own)."""
         target, masked, *reference = (draws.posterior(one, self.autoencoder) for one in moments)
         return ClipLatents(self.latent_mask(target), masked, reference[0] if reference else target, target)
 

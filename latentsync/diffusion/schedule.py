@@ -1,12 +1,17 @@
 """The noise schedule: how much of the clean latents is left at each timestep (DDPM/DDIM, Ho 2020, Song 2021)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
@@ -75,6 +80,8 @@ class NoiseSchedule(nn.Module):
 
     def scheduler(self) -> DDIMScheduler:
         """The published sampler's settings as a diffusers scheduler."""
+        from diffusers import DDIMScheduler  # takes seconds to import, and training needs none
+
         return DDIMScheduler(
             num_train_timesteps=self.num_train_timesteps,
             beta_start=self.beta_start,
@@ -98,7 +105,7 @@ class NoiseSchedule(nn.Module):
         alphas = self.alphas_cumprod[timesteps].view(-1, *[1] * (like.ndim - 1))
         return alphas.sqrt(), (1 - alphas).sqrt()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "NoiseSchedule":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NoiseSchedule:
         """Moves between devices, but stays float32: in bfloat16 ᾱ near 1 has no digits left."""
         super()._apply(fn, recurse)
         self.alphas_cumprod = self._alphas_cumprod().to(self.alphas_cumprod.device)

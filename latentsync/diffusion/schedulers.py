@@ -2,22 +2,15 @@
 
 from typing import Any
 
-from diffusers import (
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    LCMScheduler,
-    UniPCMultistepScheduler,
-)
-
 from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.diffusion.scheduler_names import DDIM, SCHEDULERS
 from latentsync.errors import UserError
 
-_OTHERS: dict[str, tuple[type, dict[str, Any]]] = {
-    "dpmsolver++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "unipc": (UniPCMultistepScheduler, {"solver_order": 2}),
-    "euler": (EulerDiscreteScheduler, {}),
-    "lcm": (LCMScheduler, {}),
+_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dpmsolver++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "unipc": ("UniPCMultistepScheduler", {"solver_order": 2}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
 }
 
 
@@ -31,7 +24,9 @@ def make_scheduler(name: str, schedule: NoiseSchedule) -> Any:
         return ddim
     if name not in _OTHERS:
         raise UserError(f"scheduler={name} is unknown; use one of {', '.join(SCHEDULERS)}")
+    import diffusers
+
     kind, settings = _OTHERS[name]
     shared = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "timestep_spacing"}
     config = {key: value for key, value in ddim.config.items() if key in shared}
-    return kind(**config, steps_offset=1, **settings)  # type: ignore[call-arg]
+    return getattr(diffusers, kind)(**config, steps_offset=1, **settings)

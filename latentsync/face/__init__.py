@@ -2,7 +2,6 @@
 
 from latentsync.face.alignment import AlignedFace, FaceAligner, canvas_size
 from latentsync.face.landmarks import Face, FaceFinder, GivenFaces, MediaPipeFaceFinder, select_largest
-from latentsync.face.mouth_mask import mouth_mask
 from latentsync.face.paste_back import paste_back
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "GivenFaces",
     "MediaPipeFaceFinder",
     "canvas_size",
-    "mouth_mask",
     "paste_back",
     "select_largest",
 ]

@@ -13,7 +13,14 @@ _EDGE_PIXELS = 2
 _EDGE_SHARE = 20
 
 
-def paste_back(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
+def paste_back(
+    frame: np.ndarray,
+    face: np.ndarray,
+    matrix: np.ndarray,
+    share: np.ndarray | None = None,
+    corner: tuple[int, int] = (0, 0),
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Put a face where `FaceAligner.align` took it from.
 
     frame: (H, W, 3) uint8 RGB; face: (R, R, 3) uint8 RGB; matrix: (2, 3), image to canvas. Returns a new frame; a
@@ -21,30 +28,32 @@ def paste_back(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray, share: n
     and by 2·w, then blurred by a Gaussian of 2·w + 1 pixels, w = √area / 20. share: (R, R) float32 in [0, 1], the part
     of each pixel that is taken from the face, on top of that weight, e.g. `mouth_mask.mouth_share`; None = all of it,
     as published.
+    corner, size: where `frame` is a part of a picture, (top, left) of its first pixel and the picture's (height,
+    width); it must hold the picture's `paste_box`.
     """
     if face.ndim != 3 or face.shape[0] != face.shape[1]:
         raise ValueError(f"face must be (R, R, 3), not {face.shape}")
     result = frame.copy()
     width, height = canvas_size(face.shape[0])
-    window = _window(matrix, width, height, frame.shape)
-    if window is None:
+    box = paste_box(matrix, face.shape[0], size or frame.shape[:2])
+    if box is None:
         return result
-    top, bottom, left, right = window
-    size = (right - left, bottom - top)
+    top, bottom, left, right = box
+    extent = (right - left, bottom - top)
 
     # Canvas to window: the inverse matrix, shifted so that (left, top) is the origin.
     back = cv2.invertAffineTransform(np.asarray(matrix, dtype=np.float64))
     back[:, 2] -= (left, top)
     # Pillow's bicubic widens its kernel when it shrinks (the crop's width does): no aliasing.
     canvas = np.asarray(Image.fromarray(face).resize((width, height), Image.Resampling.BICUBIC))
-    pasted = cv2.warpAffine(canvas, back, size, flags=cv2.INTER_LINEAR, borderValue=_OUTSIDE)
-    inside = cv2.warpAffine(np.ones((height, width), np.float32), back, size, flags=cv2.INTER_LINEAR)
+    pasted = cv2.warpAffine(canvas, back, extent, flags=cv2.INTER_LINEAR, borderValue=_OUTSIDE)
+    inside = cv2.warpAffine(np.ones((height, width), np.float32), back, extent, flags=cv2.INTER_LINEAR)
 
     weight = _blend_weight(inside)[..., None]
     if share is not None:
         on_canvas = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
-        weight *= cv2.warpAffine(on_canvas, back, size, flags=cv2.INTER_LINEAR)[..., None]
-    target = result[top:bottom, left:right]
+        weight *= cv2.warpAffine(on_canvas, back, extent, flags=cv2.INTER_LINEAR)[..., None]
+    target = result[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]]
     target[:] = np.rint(target + weight * (pasted.astype(np.float32) - target))
     return result
 
@@ -61,14 +70,15 @@ def _blend_weight(inside: np.ndarray) -> np.ndarray:
     return hard * cv2.GaussianBlur(centre, (blur, blur), 0)
 
 
-def _window(matrix: np.ndarray, width: int, height: int, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """(top, bottom, left, right) of the frame's part that the canvas can touch, one pixel wider; None if there is
-    none."""
+def paste_box(matrix: np.ndarray, resolution: int, size: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """(top, bottom, left, right) of what `paste_back` can touch in a picture of size (height, width), one pixel wider;
+    None if there is nothing. matrix: image to canvas; resolution: side R of the face."""
+    width, height = canvas_size(resolution)
     back = cv2.invertAffineTransform(np.asarray(matrix, dtype=np.float64))
     corners = np.array([[-1, -1], [width, -1], [-1, height], [width, height]], dtype=np.float64)
     points = corners @ back[:, :2].T + back[:, 2]
     left, top = np.floor(points.min(axis=0)).astype(int) - 1
     right, bottom = np.ceil(points.max(axis=0)).astype(int) + 2
     left, top = max(left, 0), max(top, 0)
-    right, bottom = min(right, shape[1]), min(bottom, shape[0])
+    right, bottom = min(right, size[1]), min(bottom, size[0])
     return (int(top), int(bottom), int(left), int(right)) if left < right and top < bottom else None

@@ -1,9 +1,12 @@
 """The driving sound as tokens, a few frames at a time, however long the recording is."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +15,9 @@ from torch import Tensor
 from latentsync.media.audio import decoded_chunks
 from latentsync.media.audio_streams import Track
 from latentsync.media.rates import FPS, SAMPLE_RATE
-from latentsync.models.audio_encoder import AudioEncoder
+
+if TYPE_CHECKING:
+    from latentsync.models.audio_encoder import AudioEncoder
 
 _STEPS_PER_FRAME = 2  # 50 feature vectors a second for 25 frames
 _CONTEXT_FRAMES = 3  # a frame looks 4 steps back and 5 ahead: less than 3 frames each way

@@ -1,13 +1,15 @@
 """Frames with their faces in, frames that speak out: two clocks, windows through the network, paste-back."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from av.video.frame import VideoFrame
 
 from latentsync.errors import UserError
+from latentsync.face.alignment import AlignedFace
 from latentsync.face.color_match import match_colors
 from latentsync.face.mouth_mask import mouth_mask, mouth_share
 from latentsync.face.paste_back import paste_back
@@ -18,14 +20,18 @@ from latentsync.inference.options import MOUTH
 from latentsync.inference.report import Fate
 from latentsync.inference.request import LipSyncRequest
 from latentsync.inference.windows import FaceWindow, WindowCutter, frames_of_audio, model_frame, model_frames_before
+from latentsync.media.picture import Patch, Picture
 from latentsync.work.progress import Progress
 
 
 @dataclass(frozen=True)
 class DoneFrame:
-    """An output frame: planes to encode, when it is shown (in the input's time base), and what became of it."""
+    """An output frame: when it is shown (in the input's time base), and what becomes of it.
 
-    planes: VideoFrame
+    paint: makes the planes to encode. It is left to whoever encodes them, as it can go on while the network works.
+    """
+
+    paint: Callable[[], VideoFrame]
     pts: int
     duration: int
     fate: Fate
@@ -134,6 +140,7 @@ class Compositor:
             step,
             options.scheduler,
             options.feature_reuse,
+            options.guidance_start,
         )
         for window, faces in zip(batch, generated, strict=True):
             self.num_windows += 1
@@ -153,7 +160,6 @@ class Compositor:
                 return
             self._waiting.popleft()
             yield self._done(number, frame, model_number)
-            frame.source.picture.forget()
             self._forget_before(model_number)
             self._gauge(model_number + 1)
 
@@ -172,19 +178,31 @@ class Compositor:
         source = frame.source
         mouths = {track: self._mouths.get((track, model_number)) for track in frame.faces}
         spoken = {track: mouth for track, mouth in mouths.items() if mouth is not None}
-        if not source.speaks or not spoken:
+        patch = frame.patch
+        if not source.speaks or not spoken or patch is None:
             fate = Fate.NO_FACE if source.speaks else Fate.NO_SOUND
-            return DoneFrame(source.picture.unchanged(), source.pts, source.duration, fate)
-        image = source.image
+            return DoneFrame(source.picture.unchanged, source.pts, source.duration, fate)
+        fate = Fate.INTERPOLATED if frame.interpolated & spoken.keys() else Fate.GENERATED
+        paint = partial(self._painted, number, source.picture, patch, frame.faces, spoken)
+        return DoneFrame(paint, source.pts, source.duration, fate)
+
+    def _painted(
+        self,
+        number: int,
+        picture: Picture,
+        patch: Patch,
+        faces: dict[int, AlignedFace],
+        spoken: dict[int, _Mouth],
+    ) -> VideoFrame:
+        """The output's frame `number`: the picture with what was spoken pasted into its faces."""
+        image = patch.rgb
         for track, mouth in spoken.items():
-            own, face = frame.faces[track], mouth.face
+            own, face = faces[track], mouth.face
             if mouth.origin != number:
                 # Generated from another picture's crop: only the mouth is taken, what surrounds it is this one's.
                 face = np.rint(own.crop * self._keep + face * (1 - self._keep)).clip(0, 255).astype(np.uint8)
-            image = paste_back(image, face, own.matrix, self._share)
-        guessed = frame.interpolated & spoken.keys()
-        fate = Fate.INTERPOLATED if guessed else Fate.GENERATED
-        return DoneFrame(source.picture.changed(image), source.pts, source.duration, fate)
+            image = paste_back(image, face, own.matrix, self._share, patch.corner, patch.size)
+        return picture.changed(image, patch)
 
     def _forget_before(self, model_number: int) -> None:
         """Free what no later frame takes."""

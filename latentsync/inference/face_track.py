@@ -9,11 +9,13 @@ import numpy as np
 
 from latentsync.face.alignment import AlignedFace, FaceAligner
 from latentsync.face.landmarks import FaceFinder, large_enough
+from latentsync.face.paste_back import paste_box
 from latentsync.face.tracking import FaceTracker, is_frontal
 from latentsync.inference.face_choice import FaceChoice
 from latentsync.inference.frame_source import SourceFrame
 from latentsync.inference.options import LipSyncOptions
 from latentsync.media.cuts import CutDetector
+from latentsync.media.picture import Patch, Picture
 
 _RECORD = struct.Struct("<i?6d")
 
@@ -23,13 +25,15 @@ class TrackedFrame:
     """A frame and its faces to be driven.
 
     faces: aligned, by the number of the person. interpolated: numbers of those that were not found but lie between two
-    finds. cut: another scene begins here.
+    finds. cut: another scene begins here. patch: the part of the picture that the faces can be pasted into, so that
+    the picture need not be kept, nor made again, in RGB; None: there is no such part.
     """
 
     source: SourceFrame
     faces: dict[int, AlignedFace]
     interpolated: frozenset[int]
     cut: bool
+    patch: Patch | None
 
 
 class FaceTrack:
@@ -110,7 +114,19 @@ class FaceTrack:
             self._aligners.clear()
         self._aligners = {track: self._aligners.get(track) or FaceAligner(self._resolution) for track in points}
         faces = {track: self._aligners[track].align(frame.image, three) for track, three in points.items()}
-        return TrackedFrame(frame, faces, self._found.interpolated(frame.index), cut)
+        patch = _patch_of(frame.picture, faces)
+        frame.picture.forget()
+        return TrackedFrame(frame, faces, self._found.interpolated(frame.index), cut, patch)
+
+
+def _patch_of(picture: Picture, faces: dict[int, AlignedFace]) -> Patch | None:
+    """The smallest that holds all that pasting the faces can touch."""
+    boxes = [paste_box(face.matrix, len(face.crop), picture.rgb.shape[:2]) for face in faces.values()]
+    edges = list(zip(*(box for box in boxes if box is not None)))
+    if not edges:
+        return None
+    tops, bottoms, lefts, rights = edges
+    return picture.patch((min(tops), max(bottoms), min(lefts), max(rights)))
 
 
 @dataclass(frozen=True)

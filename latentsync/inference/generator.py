@@ -1,7 +1,10 @@
 """Windows of aligned faces through the networks: crops and sound in, faces that speak out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +18,12 @@ from latentsync.diffusion.schedule import NoiseSchedule
 from latentsync.diffusion.scheduler_names import DDIM
 from latentsync.diffusion.schedulers import make_scheduler
 from latentsync.errors import UserError
+from latentsync.inference.crop_moments import CropMoments
 from latentsync.inference.windows import pad_to
-from latentsync.models.autoencoder import FrameAutoencoder
-from latentsync.models.unet import UNet3DConditionModel
+
+if TYPE_CHECKING:
+    from latentsync.models.autoencoder import FrameAutoencoder
+    from latentsync.models.unet import UNet3DConditionModel
 
 StepProgress = Callable[[int, int], None]
 
@@ -60,6 +66,7 @@ class WindowGenerator:
         self.autoencoder = autoencoder.to(device=self.device, dtype=dtype).eval()
         self.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._conditioning = Conditioning(self.autoencoder, resolution).to(self.device)
+        self._moments = CropMoments(self._conditioning)
         self._schedule = schedule or NoiseSchedule()
 
     def start_noise(self, seed: int) -> Tensor:
@@ -79,17 +86,21 @@ class WindowGenerator:
         progress: StepProgress | None = None,
         scheduler: str = DDIM,
         feature_reuse: int = 1,
+        guidance_start: float = 0.0,
     ) -> list[list[np.ndarray]]:
         """Faces for each window's crops: generated in the mouth mask, the crop elsewhere. Windows share each step.
 
         A window's faces do not depend on what else is in the batch. progress: told (steps done, steps) after each step.
-        scheduler: see `diffusion.schedulers`; feature_reuse: see `Sampler`. Raises UserError when the network's answer
-        is not a number.
+        scheduler: see `diffusion.schedulers`; feature_reuse, guidance_start: see `Sampler`. Raises UserError when the
+        network's answer is not a number.
         """
-        frames = torch.cat([self._to_frames(pad_to(window.crops, self.num_frames)) for window in windows])
+        crops = [crop for window in windows for crop in pad_to(window.crops, self.num_frames)]
+        flat = self._to_frames(crops)
+        clips = (len(windows), self.num_frames)
         tokens = torch.stack([torch.stack(pad_to(list(w.audio_tokens), self.num_frames)) for w in windows])
         # The frames themselves are the reference, as published; each window draws its own posterior samples.
-        known = self._conditioning.encode_frames(frames, ClipRandom(window.generator for window in windows))
+        moments = [part.unflatten(0, clips) for part in self._moments(crops, flat)]
+        known = self._conditioning.drawn(moments, ClipRandom(window.generator for window in windows))
         sampler = Sampler(self.unet, make_scheduler(scheduler, self._schedule))
         latents = sampler(
             torch.cat([window.noise for window in windows]),
@@ -100,17 +111,18 @@ class WindowGenerator:
             progress=progress,
             generator=[window.generator for window in windows],
             feature_reuse=feature_reuse,
+            guidance_start=guidance_start,
         )
         pixels = self.autoencoder.decode(latents)  # (B, F, 3, R, R)
         if not torch.isfinite(pixels).all():
             raise UserError("weights: the network's answer is not a number; try precision=32, or other weights")
-        blended = self._to_images(self._conditioning.outside_mouth(frames, pixels))
+        blended = self._to_images(self._conditioning.outside_mouth(flat.unflatten(0, clips), pixels))
         return [list(images)[: len(window.crops)] for images, window in zip(blended, windows)]
 
     def _to_frames(self, crops: Sequence[np.ndarray]) -> Tensor:
-        """F images (R, R, 3) uint8 to (1, F, 3, R, R) in [-1, 1]."""
+        """n images (R, R, 3) uint8 to (n, 3, R, R) in [-1, 1]."""
         stacked = torch.from_numpy(np.stack(crops)).to(self.device, self.dtype)
-        return rearrange(stacked, "f h w c -> 1 f c h w") / 127.5 - 1
+        return rearrange(stacked, "f h w c -> f c h w") / 127.5 - 1
 
     def _to_images(self, frames: Tensor) -> np.ndarray:
         """(B, F, 3, R, R) in [-1, 1] to (B, F, R, R, 3) uint8."""

@@ -52,6 +52,7 @@ class LipSyncOptions:
     """One job's choices; the same names are the keys of `configs/infer.yaml`. Raises UserError for any out of range."""
 
     guidance_scale: float | None = None  # 0 … 10, above 1 follows the sound harder; None = the weights' own
+    guidance_start: float = 0.0  # 0 … 1, the share of the steps that are done without guidance; 0 as published
     num_inference_steps: int = 20  # 1 … 999
     seed: int = 0  # ≥ 0; 0 = draw one
     scheduler: str = DDIM  # how the noise is taken away, see `diffusion.schedulers`; "ddim" as published
@@ -81,6 +82,8 @@ class LipSyncOptions:
         scale = self.guidance_scale
         if scale is not None and (not _is_number(scale) or not 0 <= scale <= LARGEST_GUIDANCE):
             raise UserError(f"guidance_scale={scale} is out of range; give 0 to {LARGEST_GUIDANCE:g}, or null")
+        if not _is_number(self.guidance_start) or not 0 <= self.guidance_start <= 1:
+            raise UserError(f"guidance_start={self.guidance_start} is out of range; give 0 (all steps) to 1 (none)")
         for key, (least, greatest, advice) in _WHOLE.items():
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= greatest:

@@ -1,11 +1,13 @@
 """Lip sync from the first frame to the last: read, align, generate in windows, paste back, write — as a stream."""
 
+from __future__ import annotations
+
 import logging
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,7 +16,7 @@ from latentsync.errors import UserError
 from latentsync.face.face_file import MEDIAPIPE, open_face_finder
 from latentsync.face.landmarks import FaceFinder
 from latentsync.inference.audio_tokens import AudioTokens, recording
-from latentsync.inference.compositor import Compositor
+from latentsync.inference.compositor import Compositor, DoneFrame
 from latentsync.inference.face_choice import FaceChoice
 from latentsync.inference.face_track import FaceTrack
 from latentsync.inference.frame_source import source_frames
@@ -24,16 +26,18 @@ from latentsync.inference.picture_notes import deinterlaces, stores_alpha
 from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
 from latentsync.media.video_writer import VideoWriter
-from latentsync.models.audio_encoder import AudioEncoder
-from latentsync.models.autoencoder import FrameAutoencoder
-from latentsync.models.unet import UNet3DConditionModel
+from latentsync.work.behind import behind
 from latentsync.work.gpus import own_device
 from latentsync.work.prefetch import prefetched
 from latentsync.work.progress import Progress
 
+if TYPE_CHECKING:  # `from_pretrained` imports them, and with them libraries that take seconds
+    from latentsync.models.audio_encoder import AudioEncoder
+    from latentsync.models.autoencoder import FrameAutoencoder
+    from latentsync.models.unet import UNet3DConditionModel
+
 _log = logging.getLogger(__name__)
 _PRECISIONS = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}
-_FRAMES_AHEAD = 8  # read and searched for faces while the network works
 
 
 class LipSyncPipeline:
@@ -82,7 +86,7 @@ class LipSyncPipeline:
     @classmethod
     def from_generator(
         cls, generate: WindowGenerator, audio_encoder: AudioEncoder, face_finder: FaceFinder
-    ) -> "LipSyncPipeline":
+    ) -> LipSyncPipeline:
         """Around a generator of windows that is there already, or stands in for one."""
         pipeline = cls.__new__(cls)
         pipeline._set_up(generate, audio_encoder, face_finder, 1.0)
@@ -98,17 +102,18 @@ class LipSyncPipeline:
         autoencoder: str | Path | None = None,
         audio_encoder: str | Path | None = None,
         resolution: int | None = None,
-    ) -> "LipSyncPipeline":
+    ) -> LipSyncPipeline:
         """Load a model by name or path, with the parts that it names; see `weights.bundle.load_bundle`.
 
-        device: "cpu", "cuda", "cuda:1", …, or "auto". dtype: or a precision, 32, 16 or "bf16". faces: a finder,
+        device: "cpu", "cuda", "cuda:1", …, or "auto". dtype: or a precision, see `choose_dtype`. faces: a finder,
         "mediapipe", or the path of a landmarks JSON. autoencoder, audio_encoder: others than the model's own (e.g.
         TAESD for previews). resolution: in pixels, where the weights do not tell.
         Raises UserError for unknown or unfitting weights, and a device that is not there.
         """
         from latentsync.weights.bundle import load_bundle
 
-        where, kind = choose_device(device), choose_dtype(dtype)
+        where = choose_device(device)
+        kind = choose_dtype(dtype, where)
         finder = open_face_finder(faces) if isinstance(faces, (str, Path)) else faces
         bundle = load_bundle(weights, where, kind, resolution, autoencoder, audio_encoder)
         return cls(
@@ -184,10 +189,17 @@ class LipSyncPipeline:
             audio_track=options.audio_track,
             audio_seamless=request.seamless,
         ) as writer:
-            tracked = prefetched(track.follow(chain([first], frames)), _FRAMES_AHEAD)
-            with closing(tracked):
+
+            def write(done: DoneFrame) -> None:
+                writer.write_frame(done.paint(), done.pts, done.duration)
+
+            # While the network works on one batch of windows, the next is read and searched for faces, and the one
+            # before is pasted and encoded.
+            ahead = self.num_frames * options.batch_windows
+            tracked = prefetched(track.follow(chain([first], frames)), ahead)
+            with closing(tracked), behind(write, ahead) as hand_over:
                 for done in compositor.compose(tracked):
-                    writer.write_frame(done.planes, done.pts, done.duration)
+                    hand_over(done)
                     fates.append(done.fate)
             if compositor.num_windows == 0:
                 where = "in the picture" if request.is_picture else f"in any of its {len(fates)} frames"
@@ -233,10 +245,16 @@ def choose_device(device: torch.device | str = "auto") -> torch.device:
     return chosen
 
 
-def choose_dtype(precision: torch.dtype | str | int = 32) -> torch.dtype:
-    """32, 16 or bf16 (or a torch type) to a floating-point type. Raises UserError for another one."""
+def choose_dtype(precision: torch.dtype | str | int, device: torch.device) -> torch.dtype:
+    """32, 16, bf16 or auto (or a torch type) to a floating-point type. Raises UserError for another one.
+
+    auto: 16 on NVIDIA GPUs of compute capability 8 and more, as published, else 32.
+    """
     if isinstance(precision, torch.dtype):
         return precision
+    if precision == "auto":
+        capable = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
+        return torch.float16 if capable else torch.float32
     if str(precision) not in _PRECISIONS:
-        raise UserError(f"precision={precision} is unknown; use one of {', '.join(_PRECISIONS)}")
+        raise UserError(f"precision={precision} is unknown; use one of auto, {', '.join(_PRECISIONS)}")
     return _PRECISIONS[str(precision)]

@@ -1,14 +1,17 @@
 """The log-mel spectrogram that SyncNet hears (numbers of the published LatentSync, from Wav2Lip's SyncNet)."""
 
+from __future__ import annotations
+
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from transformers.audio_utils import mel_filter_bank
 
 from latentsync.media.rates import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_MELS = 80
 MELS_PER_SECOND = 80  # hop of 200 samples
@@ -25,6 +28,9 @@ _LARGEST = 4.0
 @cache
 def _filters() -> Tensor:
     """(401, 80) Slaney mel filters."""
+    import torch
+    from transformers.audio_utils import mel_filter_bank  # takes half a second to import
+
     bank = mel_filter_bank(
         num_frequency_bins=_N_FFT // 2 + 1,
         num_mel_filters=NUM_MELS,
@@ -43,6 +49,8 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     wave: (N,) float in [-1, 1]. Returns float32 (80, T) in [-4, 4], T = N // 200 + 1.
     x = pre-emphasised magnitude mel; 8·(20·log10(max(1e-5, x)) − 20 + 100)/100 − 4, clipped.
     """
+    import torch
+
     if wave.ndim != 1 or len(wave) == 0:
         raise ValueError(f"wave must be (N,) with N > 0, not {wave.shape}")
     signal = np.asarray(wave, dtype=np.float32)

@@ -8,6 +8,9 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
+Box = tuple[int, int, int, int]
+"""A rectangle of a picture: rows [top, bottom), columns [left, right)."""
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -32,6 +35,15 @@ class Orientation:
         """What `upright` makes into `image`: (H, W, 3) as seen to as stored, a view."""
         image = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
         return image.transpose(1, 0, 2) if self.transpose else image
+
+    def stored_box(self, box: Box, height: int, width: int) -> Box:
+        """Where `stored` puts a rectangle of the picture as seen; height, width: of the picture as stored."""
+        if self.transpose:
+            height, width = width, height
+        top, bottom, left, right = box
+        rows = (height - bottom, height - top) if self.flip_y else (top, bottom)
+        columns = (width - right, width - left) if self.flip_x else (left, right)
+        return (*columns, *rows) if self.transpose else (*rows, *columns)
 
 
 def frame_orientation(frame: VideoFrame) -> Orientation:

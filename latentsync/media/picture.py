@@ -4,16 +4,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
 
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
 from latentsync.media.color import BT709_TAG, FULL_RANGE, LIMITED_RANGE, Colors
 from latentsync.media.hdr_metadata import HdrMetadata
-from latentsync.media.orientation import Orientation
+from latentsync.media.orientation import Box, Orientation
 from latentsync.media.pixel_format import pixel_format
 
 # Changes are laid on in whole blocks of chroma, which no format makes larger.
 _BLOCK = 8
+# … and one more on either side, as the scaler looks at neighbours.
+_REACH = 2 * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,19 @@ class VideoLook:
         full = self.color_range == FULL_RANGE or self.pixel_format.startswith("yuvj")
         peak = None if self.hdr is None else self.hdr.peak
         return Colors(self.matrix, self.primaries, self.transfer, full, peak)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A rectangle of a picture, upright, in whose middle something is to change.
+
+    rgb: (h, w, 3) uint8, the picture's own. corner: (top, left) in the picture, in pixels. size: the picture's (height,
+    width), upright.
+    """
+
+    rgb: np.ndarray
+    corner: tuple[int, int]
+    size: tuple[int, int]
 
 
 class Picture:
@@ -89,20 +105,34 @@ class Picture:
             target[:] = plane
         return copy
 
-    def changed(self, rgb: np.ndarray) -> VideoFrame:
-        """The planes with what differs between `rgb` and `self.rgb` added to them.
+    def patch(self, box: Box) -> Patch:
+        """What is needed to change that part of the picture: a copy of it with its surroundings."""
+        top, bottom, left, right = box
+        top, left = max(0, top - _REACH), max(0, left - _REACH)
+        image = self.rgb
+        part = image[top : bottom + _REACH, left : right + _REACH].copy()
+        return Patch(part, (top, left), (image.shape[0], image.shape[1]))
 
-        rgb: (H, W, 3) uint8, upright. Where both are equal the planes stay the decoder's own to the last bit; a
-        change comes back in the stream's own colour space.
+    def changed(self, rgb: np.ndarray, before: Patch | None = None) -> VideoFrame:
+        """The planes with what differs between `rgb` and what was there before added to them.
+
+        rgb: (h, w, 3) uint8, upright, in the place of the patch `before`, None: of the whole picture. Where both are
+        equal the planes stay the decoder's own to the last bit; a change comes back in the stream's own colour space.
+        A change within 16 pixels of the patch's edge, where the picture goes on, is not what a patch is for.
         """
         copy = self.unchanged()
-        after, before = self.turn.stored(rgb), self.turn.stored(self.rgb)
-        rows, columns = (np.flatnonzero((after != before).any(axis=(axis, 2))) for axis in (1, 0))
-        if not len(rows):
+        before = before or Patch(self.rgb, (0, 0), (rgb.shape[0], rgb.shape[1]))
+        # As one channel: columns are samples.
+        x, y, columns, rows = cv2.boundingRect(cv2.absdiff(rgb, before.rgb).reshape(len(rgb), -1))
+        if not columns:
             return copy
-        top, bottom = _blocks_around(rows, after.shape[0])
-        left, right = _blocks_around(columns, after.shape[1])
-        parts = [self._planes_of(image[top:bottom, left:right]) for image in (after, before)]
+        y0, x0 = before.corner
+        changes = (y0 + y, y0 + y + rows, x0 + x // 3, x0 + (x + columns - 1) // 3 + 1)
+        top, bottom, left, right = self._blocks_around(changes)
+        whole = (y0, y0 + rgb.shape[0], x0, x0 + rgb.shape[1])
+        up, _, aside, _ = self.turn.stored_box(whole, self.frame.height, self.frame.width)
+        part = np.s_[top - up : bottom - up, left - aside : right - aside]
+        parts = [self._planes_of(self.turn.stored(image)[part]) for image in (rgb, before.rgb)]
         kind = pixel_format(self.look.pixel_format)
         for number, (target, new, old) in enumerate(zip(plane_arrays(copy), *(plane_arrays(part) for part in parts))):
             chroma = number in (1, 2)
@@ -111,14 +141,19 @@ class Picture:
             area[:] = np.clip(area.astype(np.int32) + new - old.astype(np.int32), 0, kind.largest)
         return copy
 
+    def _blocks_around(self, box: Box) -> Box:
+        """The whole blocks that hold a rectangle, and one more on either side, as stored."""
+        height, width = self.frame.height, self.frame.width
+        top, bottom, left, right = self.turn.stored_box(box, height, width)
+        rows, columns = _blocks(top, bottom, height), _blocks(left, right, width)
+        return (*rows, *columns)
+
     def _planes_of(self, rgb: np.ndarray) -> VideoFrame:
         return self.look.colors.planes(rgb, self.look.pixel_format, (self.frame.width, self.frame.height))
 
 
-def _blocks_around(places: np.ndarray, size: int) -> tuple[int, int]:
-    """Whole blocks from the first to the last place, and one more on either side: the scaler looks at neighbours."""
-    first = max(0, (int(places[0]) - _BLOCK) // _BLOCK * _BLOCK)
-    return first, min(size, (int(places[-1]) // _BLOCK + 2) * _BLOCK)
+def _blocks(first: int, stop: int, size: int) -> tuple[int, int]:
+    return max(0, (first - _BLOCK) // _BLOCK * _BLOCK), min(size, ((stop - 1) // _BLOCK + 2) * _BLOCK)
 
 
 def plane_arrays(frame: VideoFrame) -> list[np.ndarray]:

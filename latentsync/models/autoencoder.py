@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ STABLE_DIFFUSION: dict[str, Any] = {  # the autoencoder of SD 1.5, as diffusers 
     "norm_num_groups": 32,
     "sample_size": 256,
 }
+# A decoder that is recomputed in the backward pass keeps one piece's activations at a time, the most of a step's peak.
+_RECOMPUTED_FRAMES = 4
 # Attention of the middle block as diffusers named it before version 0.17.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_KEY = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
@@ -33,7 +36,7 @@ class FrameAutoencoder(nn.Module):
 
     vae: AutoencoderKL, or AutoencoderTiny (for previews: fast, less exact, without spread); scaled latents are
     (z − shift_factor) · scaling_factor with both from its config (0 and 0.18215 for Stable Diffusion 1.5).
-    frames_per_batch: frames encoded or decoded at a time.
+    frames_per_batch: frames encoded or decoded at a time; where activations are recomputed, at most 4 are decoded.
     """
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny, frames_per_batch: int = 16) -> None:
@@ -98,13 +101,13 @@ class FrameAutoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (B, F, 3, H, W), about [-1, 1], of scaled latents (B, C, F, h, w). Gradients flow to the latents."""
         flat = rearrange(latents, "b c f h w -> (b f) c h w") / self.scale + self.shift
-        chunks = flat.to(self.vae.dtype).split(self.frames_per_batch)
-        frames = torch.cat([self._decode(chunk) for chunk in chunks])
+        recomputes = self.gradient_checkpointing and torch.is_grad_enabled()
+        size = min(self.frames_per_batch, _RECOMPUTED_FRAMES) if recomputes else self.frames_per_batch
+        decode = partial(checkpoint, self._decode, use_reentrant=False) if recomputes else self._decode
+        frames = torch.cat([decode(chunk) for chunk in flat.to(self.vae.dtype).split(size)])
         return frames.unflatten(0, (latents.shape[0], latents.shape[2]))
 
     def _decode(self, latents: Tensor) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(lambda z: self.vae.decode(z).sample, latents, use_reentrant=False)
         return self.vae.decode(latents).sample
 
 

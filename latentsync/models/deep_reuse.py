@@ -24,11 +24,13 @@ class DeepReuse(nn.Module):
             raise UserError(f"feature_reuse={every}: {type(unet).__name__} cannot reuse its features")
         self.unet, self.every = unet, every
         self._calls = 0
-        self._features: Tensor
+        self._features: Tensor | None = None
 
     def forward(self, sample: Tensor, timesteps: Tensor | float, encoder_hidden_states: Tensor) -> Tensor:
         skips, condition = self.unet.enter(sample, timesteps, encoder_hidden_states)
-        if self._calls % self.every == 0:
+        kept = self._features  # of other clips, where guidance began or ended in between
+        if kept is None or self._calls % self.every == 0 or len(kept) != len(skips[-1]):
             self._features = self.unet.deep(skips[-1], condition)
         self._calls += 1
+        assert self._features is not None
         return self.unet.leave(self._features, skips, condition)

@@ -164,6 +164,21 @@ def test_two_processes_share_an_epoch_and_take_the_batches_of_one(folder, tmp_pa
     assert [first + second for first, second in zip(*ranks, strict=True)] == [list(keys) for keys, *_ in whole.seen]
 
 
+def test_modules_get_pixels_as_numbers_though_they_are_read_as_bytes(folder, tmp_path):
+    class Looker(Recorder):
+        def training_step(self, batch, batch_idx):
+            assert batch.target.dtype == batch.reference.dtype == torch.float32
+            assert -1 <= batch.target.min() < -0.1
+            assert batch.reference.max() <= 1
+            return super().training_step(batch, batch_idx)
+
+    shown = data(folder, pixels=True, val_shards=None)
+    assert next(iter(shown.train_dataloader())).target.dtype == torch.uint8
+    looker = Looker()
+    fit(looker, data(folder, pixels=True, val_shards=None), 2, tmp_path)
+    assert len(looker.seen) == 2
+
+
 def test_no_more_workers_than_clips_are_started_and_that_is_said_first(folder, caplog):
     clips = data(folder, num_workers=5)
     clips.prepare_data()

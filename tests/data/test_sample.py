@@ -130,3 +130,16 @@ def test_batch_shapes_and_optional_parts():
     assert batch.reference is None
     assert batch.truth["opening"].shape == (2, 4)
     assert collate([window("a", **full), window("b", **{**full, "truth": {}})]).truth is None
+
+
+def test_pixels_travel_as_bytes_and_become_numbers_once() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).expand(4, 3, 1, 256)
+    clip = ClipWindow("a", 0, 4, mel=torch.zeros(80, 52), target=levels, reference=levels.flip(-1))
+    batch = collate([clip, clip])
+    assert batch.target.dtype == batch.reference.dtype == torch.uint8
+    there = batch.on_device()
+    assert torch.equal(there.target[1, 2, 0, 0], torch.arange(256) / 127.5 - 1)
+    assert torch.equal(there.reference, there.target.flip(-1))
+    assert torch.equal(there.on_device().target, there.target)
+    without = collate([ClipWindow("a", 0, 4, mel=torch.zeros(80, 52))] * 2).on_device()
+    assert without.target is None

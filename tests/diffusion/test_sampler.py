@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
+from tiny_lipsync import tiny_unet
 from torch import Tensor, nn
 
 from latentsync.diffusion.conditioning import KnownLatents
@@ -82,6 +83,36 @@ def test_guidance_goes_on_beyond_the_conditional_answer() -> None:
     assert torch.equal(guide(torch.zeros(2), torch.ones(2), 1.5), torch.full((2,), 1.5))
 
 
+@pytest.mark.parametrize(("start", "guided"), [(0.0, 4), (0.5, 2), (0.6, 2), (0.75, 1), (1.0, 0)])
+def test_guidance_may_begin_later(start: float, guided: int) -> None:
+    oracle = Oracle()
+    Sampler(oracle, SCHEDULE.scheduler())(**inputs(), num_inference_steps=4, guidance_scale=2.0, guidance_start=start)
+    assert [shape[0] for shape, _ in oracle.shown] == [1] * (4 - guided) + [2] * guided
+
+
+@torch.no_grad()
+def test_guidance_that_begins_later_is_the_plain_loop_with_two_passes_from_there_on() -> None:
+    unet = tiny_unet(zero_outputs=False).eval()
+    given = {**inputs(), "audio_tokens": torch.randn(1, 3, 6, 16, generator=torch.Generator().manual_seed(1))}
+    given |= {
+        "noise": torch.randn(1, 4, 3, 8, 8),
+        "known": KnownLatents(*(torch.randn(1, n, 3, 8, 8) for n in (1, 4, 4))),
+    }
+    found = Sampler(unet, SCHEDULE.scheduler())(
+        **given, num_inference_steps=4, guidance_scale=2.0, guidance_start=0.5, feature_reuse=1
+    )
+    scheduler = SCHEDULE.scheduler()
+    scheduler.set_timesteps(4)
+    latents = given["noise"]
+    for number, timestep in enumerate(scheduler.timesteps):
+        sample = given["known"].stack(latents)
+        noise = unet(sample, timestep, given["audio_tokens"])
+        if number >= 2:
+            noise = guide(unet(sample, timestep, torch.zeros_like(given["audio_tokens"])), noise, 2.0)
+        latents = scheduler.step(noise, timestep, latents).prev_sample
+    torch.testing.assert_close(found, latents, atol=1e-4, rtol=1e-4)
+
+
 def test_network_gets_half_precision_and_steps_are_float32() -> None:
     oracle, given = Oracle(), inputs(torch.bfloat16)
     latents = Sampler(oracle, SCHEDULE.scheduler())(**given, num_inference_steps=10)
@@ -126,6 +157,20 @@ def test_guidance_out_of_range_is_refused(scale: float) -> None:
         check_guidance_scale(scale)
     with pytest.raises(UserError, match="guidance_scale"):
         Sampler(Oracle(), SCHEDULE.scheduler())(**inputs(), guidance_scale=scale)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_no_step_reads_anything_back_from_the_device(scheduler: str) -> None:
+    # On the meta device there is nothing to read: whatever asks for a number raises.
+    unet = tiny_unet().eval().to("meta")
+    known = KnownLatents(*(torch.empty(2, channels, 4, 8, 8, device="meta") for channels in (1, 4, 4)))
+    noise, tokens = torch.empty(2, 4, 4, 8, 8, device="meta"), torch.empty(2, 4, 6, 16, device="meta")
+    for reuse in (1, 2):
+        sampler = Sampler(unet, make_scheduler(scheduler, SCHEDULE))
+        latents = sampler(
+            noise, known, tokens, num_inference_steps=4, guidance_scale=1.5, feature_reuse=reuse, guidance_start=0.4
+        )
+        assert latents.shape == noise.shape
 
 
 def test_zero_steps_are_refused() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from latentsync.errors import UserError
-from latentsync.face import Face, FaceAligner, GivenFaces, MediaPipeFaceFinder, mouth_mask, select_largest
+from latentsync.face import Face, FaceAligner, GivenFaces, MediaPipeFaceFinder, select_largest
+from latentsync.face.mouth_mask import mouth_mask
 from latentsync.media import read_frames
 
 LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 0, 37, 39, 40, 185, 267, 269, 270, 409]

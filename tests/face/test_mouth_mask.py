@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.face import mouth_mask
-from latentsync.face.mouth_mask import mouth_share
+from latentsync.face.mouth_mask import mouth_mask, mouth_share
 
 
 def test_every_pixel_equals_the_golden(goldens: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from latentsync.face import AlignedFace, FaceAligner, paste_back
+from latentsync.face.paste_back import paste_box
 
 POINTS = np.array([[270.0, 120.0], [350.0, 118.0], [312.0, 175.0]])
 
@@ -108,3 +109,18 @@ def test_other_resolutions_cover_the_same_place(frame: np.ndarray, resolution: i
 def test_a_face_that_is_not_square_is_refused(frame: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"\(R, R, 3\)"):
         paste_back(frame, np.zeros((256, 200, 3), np.uint8), aligned(frame).matrix)
+
+
+@pytest.mark.parametrize("shift", [0, 250, -260])
+def test_a_part_of_the_picture_that_holds_the_box_is_pasted_as_the_whole_is(frame: np.ndarray, shift: int) -> None:
+    face = aligned(frame, POINTS + np.array([shift, 0]))
+    whole = paste_back(frame, 255 - face.crop, face.matrix)
+    box = paste_box(face.matrix, 256, frame.shape)
+    assert box is not None
+    top, bottom, left, right = box
+    part = paste_back(frame[top:bottom, left:right], 255 - face.crop, face.matrix, None, (top, left), frame.shape[:2])
+    assert np.array_equal(part, whole[top:bottom, left:right])
+    elsewhere = whole.copy()
+    elsewhere[top:bottom, left:right] = frame[top:bottom, left:right]
+    assert np.array_equal(elsewhere, frame)
+    assert not np.array_equal(whole, frame)

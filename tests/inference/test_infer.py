@@ -108,6 +108,7 @@ BAD = [
     ({"output": "{folder}/nowhere/out.mp4"}, "does not exist"),
     ({"guidance_scale": 11}, "guidance_scale=11"),
     ({"guidance_scale": "loud"}, "guidance_scale=loud"),
+    ({"guidance_start": 1.5}, "guidance_start=1.5"),
     ({"seed": -1}, "seed=-1"),
     ({"num_inference_steps": 0}, "num_inference_steps=0"),
     ({"weights": "dmeo"}, "weights 'dmeo'.*did you mean 'demo'"),

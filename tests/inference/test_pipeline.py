@@ -236,12 +236,13 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device: str) -> None:
         choose_device(device)
 
 
-def test_precisions_are_types() -> None:
-    assert [choose_dtype(p) for p in (32, "16", "bf16", torch.float32)] == [
-        torch.float32,
-        torch.float16,
-        torch.bfloat16,
-        torch.float32,
-    ]
+def test_precisions_are_types_and_auto_is_half_where_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    for given, expected in {32: "float32", "16": "float16", "bf16": "bfloat16", "auto": "float32"}.items():
+        assert choose_dtype(given, cpu) == getattr(torch, expected)
+    assert choose_dtype(torch.bfloat16, cpu) == torch.bfloat16
+    for capability, half in (((9, 0), True), ((8, 0), True), ((7, 5), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, answer=capability: answer)
+        assert choose_dtype("auto", cuda) == (torch.float16 if half else torch.float32)
     with pytest.raises(UserError, match="precision=8 is unknown"):
-        choose_dtype(8)
+        choose_dtype(8, cpu)

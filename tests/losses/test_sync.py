@@ -156,3 +156,11 @@ def test_embedded_syncnet_prefers_the_sound_that_belongs_to_the_lips(
     shifted = {shift: loss(see(frames, heads.mel(30 + shift))).item() for shift in (-12, -8, 8, 12)}
     others = loss(see(frames, heads.mel(30).roll(1, dims=0))).item()
     assert true < min(*shifted.values(), others), (true, shifted, others)
+
+
+def test_without_a_folder_the_untrained_network_is_the_published_one() -> None:
+    with torch.device("meta"):
+        syncnet = SyncLoss.untrained("nowhere", num_frames=16).syncnet
+        vision, audio = syncnet(torch.zeros(1, 48, 128, 256), torch.zeros(1, 1, 80, 52))
+    assert vision.shape == audio.shape == (1, 2048)
+    assert sum(weight.numel() for weight in syncnet.parameters()) == 401_306_080

@@ -10,6 +10,7 @@ from picture_kinds import HLG_TAGS, PQ_TAGS, Kind, scene, write_kind
 
 from latentsync.errors import UserError
 from latentsync.media import Picture, PictureReader, VideoWriter, encode_clip, still_picture
+from latentsync.media.orientation import Box, Orientation
 from latentsync.media.picture import plane_arrays
 
 SHAPE = (48, 64, 3)
@@ -77,6 +78,32 @@ def test_a_change_is_seen_where_it_was_made_and_nowhere_else(tmp_path: Path, pix
         reach = 0 if plane == 0 else 8  # the filter that halves chroma
         assert (5 - reach) * share[0] <= rows.min() <= rows.max() < (25 + reach) * share[0]
         assert (11 - reach) * share[1] <= columns.min() <= columns.max() < (31 + reach) * share[1]
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+@pytest.mark.parametrize(
+    "turn", [Orientation(t, x, y) for t in (False, True) for x in (False, True) for y in (False, True)]
+)
+@pytest.mark.parametrize("box", [(16, 30, 21, 37), (0, 9, 0, 5), (40, 48, 50, 64), (0, 48, 0, 64)])
+def test_a_change_of_a_patch_is_the_same_change_of_the_whole_picture(
+    tmp_path: Path, pixel_format: str, turn: Orientation, box: Box
+) -> None:
+    decoded = next(PictureReader(encoded(tmp_path / "a.mp4", pixel_format)).forwards())
+    picture = Picture(decoded.frame, decoded.look, turn)
+    image = picture.rgb.copy()
+    if turn.transpose:
+        box = (*box[2:], *box[:2])
+    top, bottom, left, right = box
+    image[top:bottom, left:right] += 40
+    patch = picture.patch(box)
+    assert np.array_equal(
+        patch.rgb, picture.rgb[patch.corner[0] :, patch.corner[1] :][: len(patch.rgb), : patch.rgb.shape[1]]
+    )
+    painted = patch.rgb.copy()
+    y, x = top - patch.corner[0], left - patch.corner[1]
+    painted[y : y + bottom - top, x : x + right - left] += 40
+    whole, part = picture.changed(image), picture.changed(painted, patch)
+    assert all((a == b).all() for a, b in zip(plane_arrays(whole), plane_arrays(part), strict=True))
 
 
 def test_a_still_of_odd_size_keeps_it() -> None:

@@ -79,7 +79,7 @@ def test_weights_of_velocities_are_not_trained_or_used_as_if_they_predicted_nois
         own = {name: value for name, value in tiny_unet().config.items() if name != "resolution"}
         unet = build_unet(weights, **{name: value for name, value in own.items() if not name.startswith("_")})
         autoencoder = FrameAutoencoder.from_pretrained(parts / "vae")
-        with pytest.raises(UserError, match="trained for v_prediction; set model.schedule.prediction_type=v_pred"):
+        with pytest.raises(UserError, match=r"trained for v_prediction; set model\.schedule\.prediction_type=v_pred"):
             LipSyncModule(unet, autoencoder, Objective(), NoiseSchedule(), torch.optim.AdamW, resolution=SIDE)
     bare = tmp_path / "bare"
     shutil.copytree(run / "export", bare)

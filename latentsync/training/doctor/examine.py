@@ -75,7 +75,7 @@ def first_pairs(module: SyncNetModule, data: ClipDataModule) -> Pairs:
         batch = next(batches, None)
         if batch is None:
             break
-        batch = module.transfer_batch_to_device(batch, device, 0)
+        batch = data.transfer_batch_to_device(batch, device, 0)
         positive, negative = module.windows(batch, generator)
         parts.append(Pairs(positive, negative, batch.mel))
     if not parts:
