@@ -53,8 +53,11 @@ class Claimed(Generic[Item]):
             file.close()
 
     def _claim(self, path: Path) -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError:
+            return True  # who works on the item will say what is wrong with the folder
         with suppress(OSError):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
