@@ -1,8 +1,9 @@
 """Are the tests tests? Small changes are planted in the code, one at a time, and those that no test notices are listed.
 
-`make mutants`, or `python tests/mutants.py --num 300 --seed 0`. A place in the code is drawn for each mutant, and one
-of Cosmic Ray's operators that fit there. Only the module's own test files run, with those of the wiring around it, in
-a process of their own with a time limit, in a copy of the repository. Before, all of them must pass unchanged.
+`make mutants`, or `python tests/mutants.py --num 300 --seed 0`. A line of the code is drawn for each mutant, and one
+of the changes that Cosmic Ray's operators can make there. Only the module's own test files run, with those of the
+wiring around it, in a process of their own with a time limit, in a copy of the repository. Before, all of them must
+pass unchanged.
 """
 
 import argparse
@@ -21,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUTATED = ("diffusion/*.py", "losses/*.py", "training/**/*.py", "inference/*.py", "data/windows.py", "face/*.py")
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=300, help="mutants (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
-    parser.add_argument("--only", default="", help="modules whose path holds this, such as diffusion/")
+    parser.add_argument("--only", default="", help="modules whose path matches, such as 'diffusion/|losses/'")
+    parser.add_argument("--own", action="store_true", help="without the tests of the wiring")
     parser.add_argument("--limit", type=int, default=180, help="processor seconds for a mutant's tests (default: 180)")
     parser.add_argument("--least", type=float, default=0.85, help="share to be noticed (default: 0.85)")
     parser.add_argument("--output", type=Path, default=Path("runs/mutants"), help="folder (default: runs/mutants)")
@@ -83,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done: list[Mutant] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         tree = copy_of_repository(Path(scratch))
-        files = sorted({file for mutant in drawn for file in tests_of(mutant.module)})
+        tests = {mutant.module: tests_of(mutant.module, not given.own) for mutant in drawn}
+        files = sorted({file for found in tests.values() for file in found})
         if outcome_of(files, tree, given.limit * len(files)) != SURVIVED:
             print(
                 (tree.parent / LOG).read_text()[-3000:],
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return 2
         for number, mutant in enumerate(drawn, start=1):
-            done.append(tried(mutant, tree, given.limit))
+            done.append(tried(mutant, tests[mutant.module], tree, given.limit))
             print(
                 f"{number}/{len(drawn)} {done[-1].outcome:9} {mutant.module}:{mutant.line} {mutant.operator}",
                 flush=True,
@@ -104,21 +106,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def draw(num: int, seed: int, only: str = "") -> list[Mutant]:
-    """Places at random, no place twice, and one of the operators that fit there; sorted by module and line."""
-    places: dict[tuple[str, Any], list[Mutant]] = {}
+    """Lines at random, no line twice (a table of numbers is one claim), and one of the changes that fit there; sorted
+    by module and line."""
+    lines: dict[tuple[str, int], list[Mutant]] = {}
     for pattern in MUTATED:
         for path in sorted((REPOSITORY / "latentsync").glob(pattern)):
             module = path.relative_to(REPOSITORY).as_posix()
-            if only in module:
-                for position, mutant in mutants_of(module, path.read_text(encoding="utf-8")):
-                    places.setdefault((module, position), []).append(mutant)
+            if re.search(only, module):
+                for mutant in mutants_of(module, path.read_text(encoding="utf-8")):
+                    lines.setdefault((module, mutant.line), []).append(mutant)
     chance = random.Random(seed)
-    chosen = chance.sample(sorted(places, key=str), min(num, len(places)))
-    return sorted((chance.choice(places[place]) for place in chosen), key=lambda mutant: (mutant.module, mutant.line))
+    chosen = chance.sample(sorted(lines), min(num, len(lines)))
+    return [chance.choice(lines[line]) for line in sorted(chosen)]
 
 
-def mutants_of(module: str, code: str) -> Iterator[tuple[Any, Mutant]]:
-    """(position, mutant) of everything that can be changed in a module."""
+def mutants_of(module: str, code: str) -> Iterator[Mutant]:
+    """Everything that can be changed in a module."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.operators.provider import OperatorProvider
 
@@ -128,8 +131,8 @@ def mutants_of(module: str, code: str) -> Iterator[tuple[Any, Mutant]]:
         if POINTLESS.search(name) or provider[name].arguments():
             continue
         positions = [position for node in nodes for position in provider[name]().mutation_positions(node)]
-        for occurrence, (start, stop) in enumerate(positions):
-            yield (start, stop), Mutant(module, name, occurrence, start[0])
+        for occurrence, (start, _) in enumerate(positions):
+            yield Mutant(module, name, occurrence, start[0])
 
 
 def mutated(code: str, mutant: Mutant) -> str:
@@ -156,19 +159,20 @@ def copy_of_repository(scratch: Path) -> Path:
     return tree
 
 
-def tests_of(module: str) -> list[str]:
-    """The module's own test files; without any, those of the modules that use it; then those of the wiring."""
+def tests_of(module: str, wiring: bool) -> list[str]:
+    """The module's own test files; without any, those of the modules that use it; then, if wanted, the wiring's."""
     room = Path(module).parts[1]
     found = own_tests(module) or [test for user in importing(module, "latentsync") for test in own_tests(user)]
-    return list(dict.fromkeys([*found, *WIRING[AROUND.get(room, room)]]))
+    return list(dict.fromkeys([*found, *(WIRING[AROUND.get(room, room)] if wiring else [])]))
 
 
 def own_tests(module: str) -> list[str]:
-    """The test file of a module's name, then those of its room that import it."""
+    """The test file of a module's name; without one, those of its room that import it."""
     room = Path(module).parts[1]
     named = f"tests/{room}/test_{Path(module).stem}.py"
-    own = [path for path in importing(module, f"tests/{room}") if Path(path).name.startswith("test_")]
-    return list(dict.fromkeys([*[named] * (REPOSITORY / named).is_file(), *own]))
+    if (REPOSITORY / named).is_file():
+        return [named]
+    return [path for path in importing(module, f"tests/{room}") if Path(path).name.startswith("test_")]
 
 
 def importing(module: str, folder: str) -> list[str]:
@@ -181,7 +185,7 @@ def importing(module: str, folder: str) -> list[str]:
     ]
 
 
-def tried(mutant: Mutant, tree: Path, limit: int) -> Mutant:
+def tried(mutant: Mutant, tests: list[str], tree: Path, limit: int) -> Mutant:
     """The mutant with its change, and with what its tests made of it."""
     path = tree / mutant.module
     original = path.read_text(encoding="utf-8")
@@ -191,7 +195,7 @@ def tried(mutant: Mutant, tree: Path, limit: int) -> Mutant:
     path.write_text(planted, encoding="utf-8")
     began = time.monotonic()
     try:
-        outcome = outcome_of(tests_of(mutant.module), tree, limit)
+        outcome = outcome_of(tests, tree, limit)
     finally:
         path.write_text(original, encoding="utf-8")
     seconds = round(time.monotonic() - began, 1)

@@ -68,6 +68,12 @@ def test_a_network_of_velocities_is_sampled_as_one(name: str) -> None:
     torch.testing.assert_close(latents, given["known"].reference, atol=0.15, rtol=0.05)
 
 
+def test_sampling_keeps_no_graph() -> None:
+    given = inputs()
+    given["audio_tokens"].requires_grad_()
+    assert not Sampler(Oracle(), SCHEDULE.scheduler())(**given, num_inference_steps=2).requires_grad
+
+
 def test_guidance_costs_a_second_pass_and_only_above_one() -> None:
     for scale, passes in ((0.0, 1), (1.0, 1), (1.5, 2)):
         oracle = Oracle()
