@@ -129,19 +129,19 @@ def cases(folder: Path) -> dict[str, Callable[[], Pair]]:
     """What makes each of them when it is its turn."""
     networks = cache(Networks)
 
-    def trained(stage: str) -> Pair:
+    def trained(objective: str) -> Pair:
         clips = folder / "clips"
         if not clips.is_dir():
             synthesize(clips, 2, seconds=3.0, audio_encoder=networks().bundle.audio_encoder, progress=False)
-        return training(clips, stage)
+        return training(clips, objective)
 
     return {
         "U-Net": lambda: unet(networks()),
         "sampling loop, guidance 1": lambda: loop(networks(), 1.0),
         "sampling loop, guidance 1.5": lambda: loop(networks(), 1.5),
         "video of 1080p, file to file": lambda: whole_video(networks(), folder),
-        "training step, stage1": lambda: trained("stage1"),
-        "training step, stage2": lambda: trained("stage2"),
+        "training step, stage 1": lambda: trained("stage1"),
+        "training step, whole objective": lambda: trained("demo"),
     }
 
 

@@ -60,7 +60,8 @@ class FaceChoice:
                 f"face '{self._picture}': the person is not in '{video}' (likeness {self._most_alike:.2f} at most, one "
                 f"person has {SAME_PERSON} or more); give another picture, or face={LARGEST}"
             )
-        return f"face={self._index}: '{video}' shows {self._most_faces} at most at once, counted from 0; give a smaller"
+        last = self._most_faces - 1
+        return f"face={self._index}: '{video}' never shows more than {last + 1} at once; give 0 to {last}"
 
     def _choose(self, faces: list[TrackedFace], image: np.ndarray) -> int | None:
         if self._largest:

@@ -42,8 +42,10 @@ class TrainedWith:
 
     def restore(self, told: Mapping[str, Any]) -> None:
         """Go on from a checkpoint: its audio encoder is the one that all further tokens have to be from."""
-        if told.get("audio_encoder"):
-            self._audio_encoder = Companions.of(told, "the checkpoint").audio_encoder
+        before = Companions.of(told, "the checkpoint")
+        self._audio_encoder = before.audio_encoder or self._audio_encoder
+        if before.num_frames is not None:
+            self._rest.setdefault("num_frames", before.num_frames)
 
 
 def same(before: Part | None, now: Part | None, what: str) -> Part | None:

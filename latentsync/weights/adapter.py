@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.errors import UserError
+from latentsync.models.truncation import told_length
 from latentsync.models.weight_files import folder_config, folder_weights, load_state, load_strict, state_of
 from latentsync.weights.known import KNOWN
 
@@ -118,12 +119,19 @@ def load_file(path: Path | str) -> dict[str, Any]:
         return load_state(path)
     except UserError as error:
         path = Path(path)
-        files = {entry.name: file for entry in KNOWN for file in entry.files if Path(file.target).name == path.name}
-        sizes = [f"{file.size:,} ({name})" for name, file in files.items() if file.size is not None]
-        if not sizes or not path.is_file() or any(file.size == path.stat().st_size for file in files.values()):
+        told = told_length(path) if path.is_file() else (0, True)  # one that is too short for it is another file
+        sizes = [
+            f"{file.size:,} ({entry.name})"
+            for entry in KNOWN
+            for file in entry.files
+            if Path(file.target).name == path.name
+            and file.size is not None
+            and (told is None or 0.99 * file.size <= told[0] <= file.size)
+        ]
+        if not sizes:
             raise
-        told = f"{error}; published, '{path.name}' has {' or '.join(sizes)} bytes, this one {path.stat().st_size:,}"
-        raise UserError(told) from error
+        known = f"published, '{path.name}' has {' or '.join(sizes)} bytes, this one {path.stat().st_size:,}"
+        raise UserError(f"{error}; {known}") from error
 
 
 def describes_network(folder: Path) -> bool:

@@ -109,7 +109,8 @@ def read_unet(path: Path, what: str) -> Weights:
     """The lip-sync U-Net in a file or a model's folder. Raises UserError when it is another network's."""
     found = read(unet_in(path))
     if found.kind != "unet":
-        raise UserError(f"{what}: {found.kind} weights, not a lip-sync U-Net's")
+        inside = f" ({found.path.name})" if path.is_dir() and found.path != path else ""
+        raise UserError(f"{what}{inside}: {found.kind} weights, not a lip-sync U-Net's")
     return found
 
 
@@ -122,6 +123,11 @@ def unet_in(path: Path) -> Path:
     if len(candidates) > 1:
         names = ", ".join(candidate.name for candidate in candidates)
         raise UserError(f"weights '{path}': more than one U-Net in it ({names}); give one: weights={candidates[0]}")
+    if not candidates and not any(file.suffix in (".safetensors", ".bin") for file in path.iterdir()):
+        raise UserError(
+            f"weights '{path}': nothing in it is known by its name; give a model's folder (with unet/, "
+            "latentsync_unet.pt, or config.json and safetensors), or a file"
+        )
     return candidates[0] if candidates else path
 
 
@@ -210,6 +216,6 @@ def settle_resolution(what: str, name: str | Path, found: Weights, told: int | N
     if told is None and given is None:
         raise UserError(
             f"{what}: does not say its resolution, and shapes cannot tell; give resolution=256 (LatentSync 1.5 and "
-            "before) or resolution=512 (1.6)"
+            "before) or resolution=512 (1.6); weights_resolution= of eval.evaluate"
         )
     return int(told or given or 0)

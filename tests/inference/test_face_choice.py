@@ -62,7 +62,7 @@ def test_nobody_is_chosen_who_is_not_the_person_and_the_line_says_so(tmp_path: P
     assert "\n" not in line
     third = FaceChoice(LipSyncOptions(face=2), GivenFaces([]))
     assert third([TrackedFace(0, face(100)), TrackedFace(1, face(300))], scene(), lambda track: True) == []
-    assert "face=2: 'talk.mp4' shows 2 at most" in str(third.absent(VIDEO))
+    assert "face=2: 'talk.mp4' never shows more than 2 at once; give 0 to 1" in str(third.absent(VIDEO))
 
 
 def test_pictures_that_cannot_choose_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

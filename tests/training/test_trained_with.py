@@ -106,6 +106,7 @@ def test_notebooks_rebuild_the_module_and_the_unet_from_the_checkpoint_alone(run
     stored = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, stored[f"unet.{key}"]) for key, value in module.unet.state_dict().items())
     assert module.schedule.beta_end == 0.02
+    assert module.trained_with.told.num_frames == 16
     assert module.trained_with.told.audio_encoder is not None
     unet = latentsync.load_unet(run / "last.ckpt")
     assert all(torch.equal(value, stored[f"unet.{key}"]) for key, value in unet.state_dict().items())

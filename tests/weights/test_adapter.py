@@ -72,6 +72,10 @@ def test_cut_file_with_a_published_name_says_what_is_published(tmp_path: Path) -
         read(tmp_path / "latentsync_unet.pt")
     assert "5,072,348,184 (latentsync-1.5) or 5,072,222,488 (latentsync-1.6) bytes, this one 504" in str(error.value)
     assert "\n" not in str(error.value)
+    torch.save({"weight": torch.zeros(1000)}, tmp_path / "tiny.pt")
+    (tmp_path / "tiny.pt").write_bytes((tmp_path / "tiny.pt").read_bytes()[:3000])
+    with pytest.raises(UserError, match=r"at least 4,000; fetch or copy it again$"):
+        read(tmp_path / "tiny.pt")  # another file of that name
     (tmp_path / "own.pt").write_bytes(b"PK\x03\x04" + bytes(500))
     with pytest.raises(UserError, match=r"fetch or copy it again$"):
         read(tmp_path / "own.pt")

@@ -52,6 +52,19 @@ def test_two_candidates_and_an_untold_resolution_are_questions(
         load_bundle(folder, resolution=128)
 
 
+def test_folder_without_a_model_and_other_weights_under_its_name_are_told(goldens: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "talk.mp4").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"empty': nothing in it is known by its name; give a model's folder"):
+        load_bundle(tmp_path / "empty")
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "latentsync_unet.pt").write_bytes((goldens / "whisper_openai_format.pt").read_bytes())
+    with pytest.raises(
+        UserError, match=r"wrong' \(latentsync_unet\.pt\): whisper-openai weights, not a lip-sync U-Net"
+    ):
+        load_bundle(tmp_path / "wrong")
+
+
 def test_original_files_are_known_by_size_and_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "latentsync_unet.pt"
     file.write_bytes(b"stand-in")
