@@ -82,22 +82,25 @@ def run_batch(config: DictConfig) -> None:
 
 
 def do_jobs(config: DictConfig, jobs: "list[Job]", options: LipSyncOptions, folder: Path) -> int:
-    """Run what is left of this process's share; how many of its jobs failed. Raises UserError."""
+    """Run what is left and no other process takes; how many of this one's jobs failed. Raises UserError."""
     from hydra.utils import instantiate
 
-    from latentsync.inference.batch import DONE, FAILED, Batch, Loader, share_of
+    from latentsync.inference.batch import DONE, FAILED, Batch, Loader, longest_first
     from latentsync.work.runner import run_all
 
     parts = (config.autoencoder, config.audio_encoder, config.resolution)
     load = Loader(str(config.weights), str(config.device), config.precision, str(config.faces), *parts)
     batch = Batch(load, options, folder)
-    mine = share_of(jobs, int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-    todo = batch.unfinished(mine)
-    if len(todo) < len(mine):
-        print(f"{len(mine) - len(todo)} of {len(mine)} jobs are done already", flush=True)
-    failed = 0
-    for outcome in run_all(instantiate(config.runner), batch, todo, "jobs"):
+    runner = instantiate(config.runner)
+    todo = batch.unfinished(jobs)
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} jobs are done already", flush=True)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 or getattr(runner, "num_workers", 1) > 1:
+        todo = longest_first(todo)
+    mine, failed = batch.claimed(todo), 0
+    for outcome in run_all(runner, batch, mine, "jobs"):
         row = outcome.result or batch.fail(outcome.item, str(outcome.failure))
+        mine.release(outcome.item)
         failed += row["state"] == FAILED
         print(f"{outcome.item.name}: {row['reason'] if row['state'] == FAILED else 'done'}", flush=True)
         batch.write_results(jobs)

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from configs.compose import command
+from latentsync.data.remote_writer import shard_writer
 from latentsync.data.sample import BadSample, ClipSample
-from latentsync.data.shard_writer import ShardWriter
 from latentsync.data.shards import ShardSet, ShardSource
 from latentsync.errors import UserError
 from latentsync.media.clip_reader import ClipReader
@@ -80,7 +80,8 @@ def augment(
     seed: int = 0,
     resume: bool = False,
 ) -> dict[str, int]:
-    """Write `copies` other looks of every clip of `input` into the folder `output`; returns how many clips went where.
+    """Write `copies` other looks of every clip of `input` into the folder `output`, a path or an address; returns how
+    many clips went where.
 
     strength: how far looks differ, see `Look.draw`. crf: H.264 quality, less is better. seed: equal arguments give
     equal shards. resume: go on in a folder that holds some of the clips. Sound, mel and audio tokens are the clip's
@@ -91,7 +92,7 @@ def augment(
         raise UserError(f"copies={copies}, strength={strength}: give at least 1 copy and a strength of at least 0")
     shards = ShardSet(input)
     counts = {"written": 0}
-    with ShardWriter(output, clips_per_shard=clips_per_shard, prefix="augmented", resume=resume) as writer:
+    with shard_writer(output, clips_per_shard, "augmented", resume) as writer:
         for index in tqdm(range(len(shards)), desc="augment", unit="clip", mininterval=5):
             keys = [f"{shards.key(index)}-look{number}" for number in range(copies)]
             try:

@@ -13,6 +13,7 @@ from data_prep.manifest import Row
 from data_prep.resample import SourceSound
 from latentsync.errors import UserError
 from latentsync.weights.registry import NAMES, known, place
+from latentsync.work.gpus import own_device
 
 MAX_SHIFT = 15  # frames, as in the published evaluation
 # What `fetch` calls the weights of each scorer: they are looked for before seconds go into importing it.
@@ -72,7 +73,8 @@ class ScorerMaker:
         """Import, build. Raises UserError for missing weights."""
         made = getattr(importlib.import_module(self.module), self.target.rpartition(".")[2])
         try:
-            return made(**self.arguments)
+            own = {name: own_device(value) if name == "device" else value for name, value in self.arguments.items()}
+            return made(**own)
         except UserError as error:
             raise UserError(f"syncnet: {error}; or set syncnet=none to leave the stage out") from error
 

@@ -19,6 +19,7 @@ from data_prep.sources import Source
 from latentsync.errors import UserError
 from latentsync.face.landmarks import FaceFinder, GivenFaces
 from latentsync.media.audio_streams import check_track
+from latentsync.work.gpus import own_device
 
 _LENGTHS = ("min_seconds", "max_seconds")  # of `ClipSettings`: how tracks are cut, not what is measured of a clip
 
@@ -74,7 +75,7 @@ class Parts:
     def __init__(self, measuring: Measuring, make_scorer: ScorerMaker | None) -> None:
         self.measuring = measuring
         self.clips = ClipSettings(**measuring.clips)
-        self.iqa = HyperIqa(measuring.device) if measuring.hyperiqa else None
+        self.iqa = HyperIqa(own_device(measuring.device)) if measuring.hyperiqa else None
         self.scorer = None if make_scorer is None else make_scorer()
         self._finders = FaceFinders(**measuring.finder)
         self._splitter()

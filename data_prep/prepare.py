@@ -23,11 +23,13 @@ from data_prep.limits import parse_limits
 from data_prep.manifest import ACCEPTED, FAILED, MANIFEST_NAME, REJECTED, THUMBNAILS, Limits, Row
 from data_prep.parts import Measuring, check_needs
 from data_prep.preparation import Preparation
+from data_prep.put import check_place, put_result
 from data_prep.report import REPORT_NAME, write_report
 from data_prep.sources import Source, find_sources, with_sounds
 from data_prep.split import PARTS, Split
 from data_prep.store import Store
 from latentsync.errors import UserError
+from latentsync.storage.addresses import is_remote
 from latentsync.work.runner import Runner, run_all
 
 _SHOWN = 10  # names in a line
@@ -160,6 +162,10 @@ def _plain(config: Any) -> Mapping[str, Any]:
 
 def run(config: DictConfig) -> None:
     """`python -m data_prep.prepare input=DIR output=DIR`"""
+    if is_remote(config.output):
+        raise UserError(f"output={config.output}: work goes on in a local folder; give output=DIR put={config.output}")
+    if config.put is not None:
+        check_place(config.put)
     output = Path(config.output)
     rows = prepare(
         input=config.input,
@@ -175,6 +181,9 @@ def run(config: DictConfig) -> None:
         split=Split(**_plain(config.split)),
     )
     print(summary(rows, output))
+    if config.put is not None:
+        new = put_result(output, config.put)
+        print(f"put to {config.put}: {len(new)} shards that were not there yet, their index, manifest and report")
 
 
 if __name__ == "__main__":

@@ -212,7 +212,8 @@ def _plan(config: DictConfig, seeds: list[int]) -> Plan:
         raise UserError(f"protocols={list(config.protocols)}: give {CROSS}, {RECONSTRUCTION} or both")
     from latentsync.inference.pipeline import choose_device  # takes seconds to import
 
-    device = str(choose_device(config.device))
+    found = choose_device(config.device)  # before any work
+    device = found.type if config.device in ("auto", "cuda") else str(found)  # "cuda": each worker's own
     metrics: dict[str, dict[str, Any]] = {name: {} for name in REAL_METRICS}
     for net in ("alex", "vgg"):
         metrics[f"region_lpips_{net}"] = {"net": net, "every": config.lpips_every, "device": device}

@@ -6,6 +6,7 @@ from typing import Any
 
 from eval.metrics.metric import Metric
 from latentsync.errors import UserError
+from latentsync.work.gpus import own_device
 
 # Group -> class; a group gives one number or several.
 METRICS = {
@@ -38,7 +39,8 @@ def check_names(names: Sequence[str]) -> None:
 def make_metric(name: str, options: Mapping[str, Any]) -> Metric:
     """Raises UserError for missing weights, and for options that the metric does not have."""
     module, _, kind = METRICS[name].rpartition(".")
+    own = {option: own_device(value) if option == "device" else value for option, value in options.items()}
     try:
-        return getattr(importlib.import_module(module), kind)(**options)
+        return getattr(importlib.import_module(module), kind)(**own)
     except TypeError as error:
         raise UserError(f"options.{name}: {error}") from error

@@ -115,7 +115,7 @@ def make_table(shards: Iterable[tuple[str, dict[str, Any], Sequence[dict[str, An
             int(told["bytes"]), None if digest is None else str(digest), slice(count, count + len(clips))
         )
         count += len(clips)
-        columns["keys"].append(np.array([str(clip["key"]).encode("ascii") for clip in clips], dtype=np.bytes_))
+        columns["keys"].append(np.array([_key(clip) for clip in clips], dtype=np.bytes_))
         columns["offsets"].append(np.array([int(clip["offset"]) for clip in clips], np.int64))
         columns["sizes"].append(np.array([int(clip["size"]) for clip in clips], np.int64))
         columns["num_frames"].append(np.array([int(clip["num_frames"]) for clip in clips], np.int32))
@@ -126,6 +126,11 @@ def make_table(shards: Iterable[tuple[str, dict[str, Any], Sequence[dict[str, An
         parts = columns.pop(name)
         joined[name] = np.concatenate(parts) if parts else np.empty(0, _CLIP.get(name, np.bytes_))
     return ClipTable(**joined, reasons=list(reasons), shards=entries)
+
+
+def _key(clip: dict[str, Any]) -> bytes:
+    # Of a clip that cannot be used, the key may be why; nobody asks for it.
+    return b"" if clip.get("bad") else str(clip["key"]).encode("ascii")
 
 
 def joined(tables: Sequence[tuple[ClipTable, slice]]) -> ClipTable:

@@ -69,17 +69,24 @@ class ShardWriter:
                 path.unlink()  # what a killed run left behind
         recorded = read_index(folder)
         for path in present:
-            match = re.fullmatch(rf"{re.escape(self.prefix)}-(\d{{6,}})\.tar", path.name)
-            if match is None:
+            if self._number(path.name) is None:
                 continue
-            self._next = max(self._next, int(match[1]) + 1)
             shard = recorded.get(path.name)
             if shard is None or shard["bytes"] != path.stat().st_size:
                 shard = describe_shard(path)
-            self.shards[path.name] = shard
-            self.keys.update(clip["key"] for clip in shard["clips"])
+            self._go_on_after(path.name, shard)
         if self.shards:
             log.info("shard folder '%s': going on after %d shards, %d clips", folder, len(self.shards), len(self.keys))
+
+    def _number(self, name: str) -> int | None:
+        """The number in the name of one of this writer's shards; None for another file."""
+        match = re.fullmatch(rf"{re.escape(self.prefix)}-(\d{{6,}})\.tar", name)
+        return None if match is None else int(match[1])
+
+    def _go_on_after(self, name: str, shard: dict[str, Any]) -> None:
+        self._next = max(self._next, (self._number(name) or 0) + 1)
+        self.shards[name] = shard
+        self.keys.update(clip["key"] for clip in shard["clips"])
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -89,7 +96,8 @@ class ShardWriter:
     ) -> Literal[False]:
         if kind is not None:
             self._drop_part()
-            self._write_index()
+            if self.shards:  # with none, the folder stays empty and the same command may be given again
+                self._write_index()
             return False
         try:
             self.close()
@@ -142,6 +150,10 @@ class ShardWriter:
         self._tar, self._file, self._part = None, None, None
         self._next += 1
         self._count = 0
+        self._placed(path)
+
+    def _placed(self, path: Path) -> None:
+        """Told of each finished shard."""
 
     def _drop_part(self) -> None:
         with contextlib.suppress(OSError):  # a full disk: closing writes the rest of what is deleted next
@@ -161,13 +173,18 @@ class ShardWriter:
 
 
 def describe_shard(path: Path) -> dict[str, Any]:
-    """What the index says of one shard: bytes, sha256, and its clips (see `tar_index.ClipEntry`).
+    """What the index says of one shard; see `described`."""
+    with path.open("rb") as file:
+        return described(file, str(path))
+
+
+def described(file: BinaryIO, name: str) -> dict[str, Any]:
+    """What the index says of a shard, open for reading: bytes, sha256, and its clips (see `tar_index.ClipEntry`).
 
     Raises UserError when the file is not a readable tar.
     """
-    with path.open("rb") as file:
-        clips = [entry.to_json() for entry in index_shard(file, str(path))]
-        return {"bytes": path.stat().st_size, "sha256": sha256(file), "clips": clips}
+    clips = [entry.to_json() for entry in index_shard(file, name)]
+    return {"bytes": os.fstat(file.fileno()).st_size, "sha256": sha256(file), "clips": clips}
 
 
 def read_index(folder: Path) -> dict[str, dict[str, Any]]:
@@ -176,10 +193,13 @@ def read_index(folder: Path) -> dict[str, dict[str, Any]]:
     Raises UserError when the index is damaged (delete it: readers then scan the shards).
     """
     path = folder / INDEX_NAME
-    if not path.is_file():
-        return {}
+    return parsed_index(path.read_text(), str(path)) if path.is_file() else {}
+
+
+def parsed_index(text: str, path: str) -> dict[str, dict[str, Any]]:
+    """Shard name -> its description, out of the text of an index. path: what messages call it. Raises UserError."""
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(text)
         shards = index["shards"]
         for shard in shards.values():
             _ = shard["bytes"], [ClipEntry.from_json(clip) for clip in shard["clips"]]

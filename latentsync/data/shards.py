@@ -164,10 +164,7 @@ class _Finder:
 
     def _at_address(self, part: str) -> list[RemoteShard]:
         names = list(braceexpand.braceexpand(part)) if "{" in part else [part]
-        addresses = [found for name in names for found in (matching(name, self._cache) if "*" in name else [name])]
-        if len(addresses) == 1 and not re.search(r"\.tar(\?|$)", addresses[0]):
-            folder = self._folder(addresses[0].rstrip("/"))
-            addresses = [f"{folder.address}/{name}" for name in folder.names()]
+        addresses = [address for name in names for address in self._addresses(name)]
         if not addresses:
             raise UserError(
                 f"shards '{part}': no .tar shard there; give a folder that has an index.json or can be listed, a file, "
@@ -178,6 +175,15 @@ class _Finder:
             by_folder.setdefault(split(address)[0], []).append(split(address)[1])
         found = {shard.address: shard for at, names in by_folder.items() for shard in self._folder(at).find(names)}
         return [found[address] for address in addresses]
+
+    def _addresses(self, name: str) -> list[str]:
+        """Those of the shards that a pattern with "*", a file or a folder stands for."""
+        if "*" in name:
+            return matching(name, self._cache)
+        if re.search(r"\.tar(\?|$)", name):
+            return [name]
+        folder = self._folder(name.rstrip("/"))
+        return [f"{folder.address}/{shard}" for shard in folder.names()]
 
     def clips(self, shard: Shard) -> tuple[ClipTable, slice]:
         """The table that holds a shard's clips, and where."""

@@ -5,7 +5,7 @@ import glob
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
 from latentsync.inference.pipeline import LipSyncPipeline
 from latentsync.inference.report import Fate
+from latentsync.work.claims import Claimed, run_began
 from latentsync.work.files import remove_leftovers, write_whole
 from latentsync.work.records import Records, job_key
 
@@ -95,6 +96,10 @@ class Batch:
         """Those without a finished output of just these files, options and weights."""
         return [job for job in jobs if not self._is_done(job)]
 
+    def claimed(self, jobs: Sequence[Job]) -> Claimed[Job]:
+        """Those of the jobs that no other process takes that works into the same folder, each when it is asked for."""
+        return Claimed(jobs, lambda job: self._records.path(job.name).with_suffix(".lock"), self._is_settled)
+
     def fail(self, job: Job, reason: str) -> dict[str, Any]:
         """Record a job whose worker could not do so itself, and remove what it left half written; its row."""
         output = self._folder / job.name
@@ -123,6 +128,13 @@ class Batch:
         stored = self._records.read(job.name, self.key(job))
         return stored is not None and stored["state"] == DONE and (self._folder / job.name).is_file()
 
+    def _is_settled(self, job: Job) -> bool:
+        """Whether it is done, or another process of this run has tried it."""
+        with suppress(FileNotFoundError):
+            if self._records.path(job.name).stat().st_mtime > run_began():
+                return self._records.read(job.name, self.key(job)) is not None
+        return self._is_done(job)
+
     def _record(self, job: Job, found: dict[str, Any]) -> dict[str, Any]:
         audio = None if job.audio is None else str(job.audio)
         row = {"output": job.name, "input": str(job.input), "audio": audio, **found}
@@ -131,9 +143,14 @@ class Batch:
         return row
 
 
-def share_of(jobs: Sequence[Job], rank: int, world_size: int) -> list[Job]:
-    """The jobs of one process out of several, every one in exactly one share."""
-    return list(jobs[rank::world_size])
+def longest_first(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs by the size of what they read, which stands for their length: with the longest ones first, several
+    processes that take from one pile end at about the same time."""
+
+    def size(job: Job) -> int:
+        return max(path.stat().st_size if path is not None and path.is_file() else 0 for path in (job.input, job.audio))
+
+    return sorted(jobs, key=size, reverse=True)
 
 
 @contextmanager

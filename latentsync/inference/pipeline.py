@@ -27,6 +27,7 @@ from latentsync.inference.report import Fate, LipSyncReport, write_report
 from latentsync.inference.request import LipSyncRequest, check_request
 from latentsync.media.video_writer import VideoWriter
 from latentsync.work.behind import behind
+from latentsync.work.gpus import own_device
 from latentsync.work.prefetch import prefetched
 from latentsync.work.progress import Progress
 
@@ -230,12 +231,13 @@ class LipSyncPipeline:
 
 
 def choose_device(device: torch.device | str = "auto") -> torch.device:
-    """`auto` (an accelerator if there is one, else the CPU) or a device by name. Raises UserError for an absent one."""
+    """`auto` (an accelerator if there is one, else the CPU) or a device by name; "cuda" is this process's own GPU (see
+    `gpus.own_device`). Raises UserError for an absent one."""
     if device == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.device("cpu")
+        return torch.device(own_device(found.type)) if found else torch.device("cpu")
     try:
-        chosen = torch.device(device)
+        chosen = torch.device(own_device(str(device)))
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -12,7 +12,7 @@ from latentsync.errors import UserError
 Found = TypeVar("Found")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HTTP = ("http", "https")
-_MARKS = ("ETag", "etag", "md5Hash", "generation", "Last-Modified", "LastModified", "mtime", "last_modified")
+_MARKS = ("ETag", "etag", "blob_id", "md5Hash", "generation", "Last-Modified", "LastModified", "mtime", "last_modified")
 _NO_CREDENTIALS = (
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -104,6 +104,7 @@ def facts(address: str, patience: Patience) -> Facts:
 
     def ask() -> Facts:
         system, path = filesystem(address, patience)
+        system.invalidate_cache()  # the hub's keeps one whatever it is told
         return _facts(system.info(path))
 
     return persistently(ask, address, patience)
@@ -114,6 +115,7 @@ def listed(folder: str, patience: Patience) -> dict[str, Facts]:
 
     def ask() -> dict[str, Facts]:
         system, path = filesystem(folder, patience)
+        system.invalidate_cache()
         try:
             entries = system.ls(path, detail=True)
         except FileNotFoundError as error:

@@ -153,9 +153,13 @@ def _locked(part: Path, wait: bool) -> Iterator[BinaryIO | None]:
         except BlockingIOError:
             yield None
             return
-        yield file
-        if os.fstat(file.fileno()).st_size == 0 and _is_at(file, part):
-            part.unlink(missing_ok=True)  # opened for nothing: the copy had just come
+        try:
+            yield file
+            if os.fstat(file.fileno()).st_size == 0 and _is_at(file, part):
+                part.unlink(missing_ok=True)  # opened for nothing: the copy had just come
+        finally:
+            # Closing would not do: a process that was forked meanwhile has the file open, too, and the lock with it.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:

@@ -6,13 +6,15 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from latentsync.errors import UserError
+from latentsync.work.gpus import OWN, shared_out
 from latentsync.work.runner import Answer, CrewRunner, Tell, Work, Worker, answer, limit_threads
 
 _TELL_EVERY = 0.25  # seconds between signs of life
@@ -21,6 +23,8 @@ _TELL_EVERY = 0.25  # seconds between signs of life
 class LocalRunner(CrewRunner):
     """Worker processes; see `CrewRunner`.
 
+    num_workers: how many; "auto": one for each GPU that is visible, else as many as have `threads` cores each. Workers
+    share the visible GPUs out in turn: in each of them device "cuda" is another one (see `gpus.own_device`).
     threads: of each worker, for pictures and networks, None: as many as it likes; workers times threads should not
     exceed the cores.
     start_method: of `multiprocessing`; "forkserver" imports what workers need once, "fork" only suits a parent without
@@ -29,13 +33,14 @@ class LocalRunner(CrewRunner):
 
     def __init__(
         self,
-        num_workers: int = 2,
+        num_workers: int | str = 2,
         time_limit: float = 120.0,
         attempts: int = 2,
         threads: int | None = 1,
         start_method: str | None = None,
     ) -> None:
-        super().__init__(num_workers, time_limit, attempts, threads)
+        count = _as_many_as_fit(threads) if num_workers == "auto" else num_workers
+        super().__init__(count, time_limit, attempts, threads)  # type: ignore[arg-type]  # which it checks
         known = multiprocessing.get_all_start_methods()
         self._method = start_method or ("forkserver" if "forkserver" in known else "spawn")
         if self._method not in known:
@@ -46,18 +51,26 @@ class LocalRunner(CrewRunner):
         context: Any = multiprocessing.get_context(self._method)
         if self._method == "forkserver":
             context.set_forkserver_preload(["__main__", *getattr(work, "modules", ())])
-        yield _ProcessCrew(context, work, self.threads, self.time_limit)
+        gpus = shared_out() if self.num_workers > 1 or "LOCAL_RANK" in os.environ else []
+        yield _ProcessCrew(context, work, self.threads, self.time_limit, gpus)
 
 
 @dataclass(frozen=True)
 class _ProcessCrew:
+    """gpus: shared out among the workers; none: a worker's own GPU is the first one."""
+
     context: Any
     work: Work
     threads: int | None
     time_limit: float
+    gpus: list[int] = field(default_factory=list)
+    hired: list["_Process"] = field(default_factory=list)
 
     def hire(self) -> "_Process":
-        return _Process(self)
+        taken = Counter(worker.gpu for worker in self.hired if not worker.gone)
+        process = _Process(self, min(self.gpus, key=lambda gpu: (taken[gpu], gpu), default=None))
+        self.hired[:] = [worker for worker in self.hired if not worker.gone] + [process]
+        return process
 
     def answers(self, busy: list["_Process"]) -> Iterator[tuple[Worker, Answer]]:
         wait([worker.connection for worker in busy], timeout=min(0.5, self.time_limit / 4))
@@ -71,15 +84,17 @@ class LoneWorker:
     """One process that answers one item at a time, started at the first and anew at the first after it has died.
 
     work: as of a runner. threads: see `LocalRunner`. time_limit: seconds without a sign of life after which it is
-    killed. For callers in several threads, who wait for each other.
+    killed. gpu: its own one, None: see `gpus.own_gpu`. For callers in several threads, who wait for each other.
     """
 
-    def __init__(self, work: Work, threads: int | None = None, time_limit: float = math.inf) -> None:
+    def __init__(
+        self, work: Work, threads: int | None = None, time_limit: float = math.inf, gpu: int | None = None
+    ) -> None:
         known = multiprocessing.get_all_start_methods()
         context: Any = multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload([*getattr(work, "modules", ())])
-        self._crew = _ProcessCrew(context, work, threads, time_limit)
+        self._crew = _ProcessCrew(context, work, threads, time_limit, [] if gpu is None else [gpu])
         self._process: _Process | None = None
         self._turn = threading.Lock()
 
@@ -113,12 +128,12 @@ class LoneWorker:
 class _Process(Worker):
     """The parent's side of one process."""
 
-    def __init__(self, crew: _ProcessCrew) -> None:
+    def __init__(self, crew: _ProcessCrew, gpu: int | None) -> None:
         super().__init__()
-        self.heard = 0.0
+        self.heard, self.gpu = 0.0, gpu
         self.connection: Connection
         self.connection, theirs = crew.context.Pipe()
-        self._process = crew.context.Process(target=_serve, args=(theirs, crew.work, crew.threads), daemon=True)
+        self._process = crew.context.Process(target=_serve, args=(theirs, crew.work, crew.threads, gpu), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -159,14 +174,21 @@ class _Process(Worker):
         self.connection.close()
 
 
+def _as_many_as_fit(threads: int | None) -> int:
+    cores = os.cpu_count() or 1
+    return len(shared_out()) or max(1, cores // (threads or cores))
+
+
 def _cause(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         return f"signal {signal.Signals(-exitcode).name}"
     return f"exit code {exitcode}"
 
 
-def _serve(connection: Connection, work: Work, threads: int | None) -> None:
+def _serve(connection: Connection, work: Work, threads: int | None, gpu: int | None) -> None:
     """A worker's life: items come, results go, until the parent is gone."""
+    if gpu is not None:
+        os.environ[OWN] = str(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     limit_threads(threads)

@@ -163,7 +163,8 @@ class _Host:
 
     def __init__(self, board: Any, name: str, work: Work, threads: int) -> None:
         self._board, self._name = board, name
-        self._worker = LoneWorker(work, threads)
+        # Ray lets an actor see the GPUs that it reserved and no others: its own is the first one.
+        self._worker = LoneWorker(work, threads, gpu=0)
         self._last = 0.0
 
     def call(self, item: Any) -> tuple[Any, str | None, bool]:

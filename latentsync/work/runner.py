@@ -10,15 +10,17 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from latentsync.errors import UserError
 from latentsync.work.progress import ProgressBar
 
 Item = TypeVar("Item")
+Given = TypeVar("Given", covariant=True)
 Alive = Callable[[float], None]
 """Told the share of the item that is done, 0 … 1."""
 Work = Callable[[Any, Alive], Any]
@@ -52,7 +54,14 @@ class Runner(Protocol):
         ...
 
 
-def run_all(runner: Runner, work: Work, items: Sequence[Item], title: str) -> Iterator[Outcome[Item]]:
+class Pile(Protocol[Given]):
+    """Items that can be counted: a sequence, or one whose length shrinks while others take from it."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Given]: ...
+
+
+def run_all(runner: Runner, work: Work, items: Pile[Item], title: str) -> Iterator[Outcome[Item]]:
     """The outcomes of all items, with progress under `title`. Raises UserError as `Outcome.check` does."""
     done = 0
     with ProgressBar(title) as bar:
@@ -94,7 +103,7 @@ class CrewRunner(ABC):
 
     def map(self, work: Work, items: Iterable[Item], tell: Tell | None = None) -> Iterator[Outcome[Item]]:
         """See `Runner`. Workers are stopped when the generator is closed or an exception passes through it."""
-        waiting = deque((item, 1) for item in items)
+        waiting = _Waiting(items)
         if not waiting:
             return
         with self._crew(work) as crew:
@@ -102,15 +111,15 @@ class CrewRunner(ABC):
             try:
                 while waiting or any(worker.busy for worker in workers):
                     for worker in workers:
-                        if waiting and not worker.busy:
-                            worker.give(*waiting.popleft())
-                    while waiting and len(workers) < self.num_workers:
+                        if not worker.busy and waiting:
+                            worker.give(*waiting.take())
+                    while len(workers) < self.num_workers and waiting:
                         workers.append(crew.hire())
-                        workers[-1].give(*waiting.popleft())
+                        workers[-1].give(*waiting.take())
                     for worker, found in crew.answers([worker for worker in workers if worker.busy]):
                         item, attempt = worker.take_item()
                         if worker.died and attempt < self.attempts:
-                            waiting.append((item, attempt + 1))
+                            waiting.put_back(item, attempt + 1)
                         else:
                             yield Outcome(item, *found)
                     workers = [worker for worker in workers if not worker.gone]
@@ -123,6 +132,26 @@ class CrewRunner(ABC):
     @abstractmethod
     def _crew(self, work: Work) -> AbstractContextManager["Crew"]:
         """Whoever hires workers for this work."""
+
+
+class _Waiting:
+    """Items with the number of their attempt. One is taken from the source when it is asked for, and no sooner: other
+    processes may take from the same one."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._source = ((item, 1) for item in items)
+        self._ready: deque[tuple[Any, int]] = deque()
+
+    def __bool__(self) -> bool:
+        if not self._ready:
+            self._ready.extend(islice(self._source, 1))
+        return bool(self._ready)
+
+    def take(self) -> tuple[Any, int]:
+        return self._ready.popleft()
+
+    def put_back(self, item: Any, attempt: int) -> None:
+        self._ready.append((item, attempt))
 
 
 class Crew(Protocol):

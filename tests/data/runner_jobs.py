@@ -1,5 +1,6 @@
 """What the tests of runners let run, in a process of its own: items that work, raise, hang and die."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from latentsync.work.gpus import own_device
 from latentsync.work.local_runner import LocalRunner
 from latentsync.work.runner import Alive
 
@@ -73,3 +75,20 @@ def with_small_files(largest: int, function: Callable[..., Any], **arguments: An
     """Call a function in a process whose files may not grow beyond so many bytes, as on a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     return function(**arguments)
+
+
+class _OwnGpu:
+    """`work` that tells which device "cuda" is, and is not over before all workers have one to tell of."""
+
+    def __init__(self, meeting: Any) -> None:
+        self._meeting = meeting
+
+    def __call__(self, item: int, alive: Alive) -> str:
+        self._meeting.wait(30)
+        return own_device("cuda")
+
+
+def own_gpus(runner: LocalRunner, count: int) -> list[str]:
+    """What "cuda" means in each of `count` workers that work at the same time."""
+    meeting = multiprocessing.get_context("fork").Barrier(count)
+    return [str(outcome.result) for outcome in runner.map(_OwnGpu(meeting), range(count))]

@@ -22,6 +22,8 @@ def s3_server(bucket: str) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
             environment.setenv(name, value)
+        # What an earlier server of this process was given is still known.
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         s3fs.S3FileSystem.clear_instance_cache()
         system = s3fs.S3FileSystem(use_listings_cache=False)
         system.mkdir(bucket)

@@ -116,3 +116,9 @@ def test_a_file_in_the_place_of_the_folder_is_a_user_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="file"):
         ShardWriter(tmp_path / "file", 4)
+
+
+def test_a_block_that_fails_before_a_shard_is_whole_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match="keys must be unique"):
+        write_shards(tmp_path / "out", [tiny_clip("a"), tiny_clip("a")])
+    assert list((tmp_path / "out").iterdir()) == []

@@ -125,7 +125,8 @@ def test_a_shard_without_clips_is_a_user_error(tmp_path):
         ShardSet(tmp_path)
 
 
-def test_clips_without_metadata_or_with_unsafe_keys_are_set_aside(tmp_path):
+@pytest.mark.parametrize("unsafe", ["../evil", "évil", "e" * 81])
+def test_clips_without_metadata_or_with_unsafe_keys_are_set_aside(tmp_path, unsafe):
     write_shards(tmp_path, [tiny_clip("good"), tiny_clip("bare"), tiny_clip("evil"), tiny_clip("good2")])
     (tmp_path / "other").mkdir()
     with (
@@ -135,7 +136,7 @@ def test_clips_without_metadata_or_with_unsafe_keys_are_set_aside(tmp_path):
         for member in source.getmembers():
             stream = source.extractfile(member)
             if member.name != "bare.json":
-                member.name = member.name.replace("evil", "../evil")
+                member.name = member.name.replace("evil", unsafe)
                 target.addfile(member, stream)
     shards = ShardSet(tmp_path / "other")
     assert [shards.key(i) for i in range(len(shards))] == ["good", "good2"]

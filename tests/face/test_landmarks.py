@@ -126,3 +126,14 @@ def test_profiling_timers_of_mediapipe_do_not_end_the_process_after_handlers_wer
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout == "alive\n", done.stderr
+
+
+@pytest.mark.parametrize("short", [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_a_face_at_the_limits_of_size_and_shape_is_taken_and_one_beyond_them_is_not(
+    short: tuple[int, int, int],
+) -> None:
+    """24 × 32 pixels at least, at most 1.5 times as wide as high."""
+    narrow, low, wide = short
+    assert (select_largest([box(0, 0, 24 - narrow, 32)]) is None) == bool(narrow)
+    assert (select_largest([box(0, 0, 24, 32 - low)]) is None) == bool(low)
+    assert (select_largest([box(0, 0, 60 + wide, 40)]) is None) == bool(wide)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,6 +44,20 @@ def test_it_is_found_once_wherever_it_is_and_however_large_the_picture(width: in
     (face,) = PartSearch(detect).search(picture(width, height, x, y), 0.0)
     assert face.box == (x, y, x + FACE, y + FACE)
     np.testing.assert_array_equal(face.landmarks3[0], (x, y))
+
+
+def test_two_small_faces_are_two_and_one_seen_in_several_parts_is_one() -> None:
+    def detect(image: np.ndarray) -> list[Face]:
+        """Every white square, whole or cut off, that fills a tenth of the longer side."""
+        count, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(image[..., 0]))
+        boxes = [(float(x), float(y), float(x + w), float(y + h)) for x, y, w, h, _ in stats[1:count]]
+        large = [box for box in boxes if 10 * (box[2] - box[0]) >= max(image.shape)]
+        return [Face(np.array([[box[0], box[1]], [box[2], box[1]], [box[0], box[3]]]), box) for box in large]
+
+    two = picture(300, 6000, 20, 100)
+    two[3000 : 3000 + FACE, 150 : 150 + FACE] = 255
+    found = sorted(face.box for face in PartSearch(detect).search(two, 0.0))
+    assert found == [(20, 100, 20 + FACE, 100 + FACE), (150, 3000, 150 + FACE, 3000 + FACE)]
 
 
 def test_a_found_face_is_followed_with_one_detection_a_frame() -> None:

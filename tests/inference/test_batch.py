@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 
 from benchmarks.stand_in import stand_in_pipeline
 from configs.compose import load_config
-from latentsync.inference.batch import Batch, share_of
+from latentsync.inference.batch import Batch
 from latentsync.inference.jobs import Job
 from latentsync.inference.options import LipSyncOptions
 from latentsync.work.local_runner import LocalRunner
@@ -94,10 +94,13 @@ def test_results_do_not_depend_on_how_jobs_are_shared_out(head: Any, tmp_path: P
     all_jobs = jobs(head, 5)
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     run(Batch(StandIn(), LipSyncOptions(seed=9), alone), all_jobs)
-    shares = [share_of(all_jobs, rank, 2) for rank in (1, 0)]
+    batches = [Batch(StandIn(), LipSyncOptions(seed=9), shared) for _ in range(2)]
+    piles = [iter(batch.claimed(all_jobs)) for batch in batches]
+    shares = [[next(piles[1]), next(piles[1])], [next(piles[0])], list(piles[1])]
     assert sorted(job.name for share in shares for job in share) == sorted(job.name for job in all_jobs)
-    for share in shares:
-        run(Batch(StandIn(), LipSyncOptions(seed=9), shared), share[::-1])
+    for share, batch in zip(shares, (batches[1], batches[0], batches[1])):
+        run(batch, share[::-1])
+    assert not list(piles[0])
     results = [Batch(StandIn(), LipSyncOptions(seed=9), folder).write_results(all_jobs) for folder in (alone, shared)]
     assert results[0] == results[1]
     for job in all_jobs:
@@ -119,7 +122,7 @@ def test_two_processes_of_torchrun_do_all_jobs_once(tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_text("\n".join(["input,audio,output,faces", *lines, "none.mp4,,,"]) + "\n")
     arguments = [f"manifest={tmp_path / 'jobs.csv'}", f"output_dir={tmp_path / 'out'}", "num_inference_steps=1"]
     command = [sys.executable, "infer.py", *arguments, "longer_audio=stop"]
-    environment = {**os.environ, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
             command, cwd=REPOSITORY, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True

@@ -17,7 +17,7 @@ from file_server import FileServer
 from latentsync.errors import UserError
 from latentsync.storage import node_cache as module
 from latentsync.storage.addresses import Patience
-from latentsync.storage.download import RemoteFile
+from latentsync.storage.download import RemoteFile, Stopped
 from latentsync.storage.node_cache import NodeCache
 
 SIZE = 40_000
@@ -130,6 +130,19 @@ def test_a_killed_download_is_gone_on_with(server, cache, monkeypatch):
     process.join()
     assert read(cache, remote(server, 0)) == content(0)
     assert server.sent["0.tar"] == 25_000 + 20_000, "what was on the disk did not come again"
+
+
+def test_a_download_that_was_stopped_is_free_although_a_process_was_forked_meanwhile(server, cache):
+    asleep = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+
+    def stopped() -> bool:
+        asleep.start()
+        return True
+
+    with pytest.raises(Stopped):
+        cache.fetch(remote(server, 0), stopped=stopped)
+    assert cache.fetch(remote(server, 0), wait=False)
+    asleep.kill()
 
 
 def test_what_a_killed_download_left_makes_room_like_any_copy(server, cache):
