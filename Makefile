@@ -24,16 +24,19 @@ weights: env
 
 # The demo: every step is a command that can be typed alone. What is there already is kept; `rm -r runs/demo` starts anew.
 D := runs/demo
+REAL := checkpoints/demo/sample/real
 TRAINED := $(D)/training/export/diffusion_pytorch_model.safetensors
 SPOKEN := $(D)/talk.mp4 $(D)/face.mp4
+FAST := num_inference_steps=8
 
-demo: $(D)/contact_sheet.png $(SPOKEN)
-	@cat $(D)/evaluation/results.md
+demo: $(D)/contact_sheet.png $(D)/before_after.png $(SPOKEN)
+	@cat $(D)/evaluation/results.md $(D)/real/results.md
 	@echo
-	@echo "a clip that speaks another's words  $(D)/talk.mp4"
-	@echo "a picture that speaks               $(D)/face.mp4"
-	@echo "videos of the evaluation            $(D)/evaluation/clips"
-	@echo "contact sheet                       $(D)/contact_sheet.png"
+	@echo "a man who says another sentence     $(D)/talk.mp4"
+	@echo "a photograph that speaks            $(D)/face.mp4"
+	@echo "before and after, real people       $(D)/before_after.png"
+	@echo "mouths in motion                    $(D)/real/mouths.png"
+	@echo "drawn heads of the evaluation       $(D)/contact_sheet.png"
 	@echo "loss plot                           $(D)/training/losses.png"
 
 $(D)/clips/train.done: | weights
@@ -52,19 +55,23 @@ $(TRAINED): $(D)/shards/train.done $(D)/shards/val.done
 	$(PY) train.py experiment=demo resume=$(if $(wildcard $(D)/training/checkpoints/last.ckpt),last,null)
 
 $(D)/evaluation/results.json: $(TRAINED)
-	$(PY) -m eval.lip_sync weights=$(D)/training/export output=$(D)/evaluation num_identities=3 seconds=1.92
+	$(PY) -m eval.lip_sync weights=$(D)/training/export output=$(D)/evaluation num_identities=3 seconds=1.92 $(FAST)
 
 $(D)/contact_sheet.png: $(D)/evaluation/results.json
 	$(PY) -m eval.contact_sheet input=$(D)/evaluation/clips output=$@
 
-$(D)/sample/face.png: | weights
-	$(PY) -m data_prep.sample output=$(D)/sample picture=true
+# Two clips of a real man, each with the other's words (GRID, see the README beside them).
+$(D)/real/results.json: | weights
+	$(PY) -m eval.lip_sync clips=$(REAL) output=$(D)/real protocols=[cross] tracks=$(D)/tracks $(FAST)
 
-$(D)/talk.mp4: $(D)/sample/face.png
-	$(PY) infer.py input=$(D)/sample/talk.mp4 audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=5
+$(D)/before_after.png: $(D)/real/results.json
+	$(PY) -m eval.contact_sheet input=$(D)/real/clips output=$@ people=1
 
-$(D)/face.mp4: $(D)/sample/face.png
-	$(PY) infer.py input=$(D)/sample/face.png audio=$(D)/sample/speech.wav faces=$(D)/sample/talk.json output=$@ seed=5
+$(D)/talk.mp4: | weights
+	$(PY) infer.py input=$(REAL)/man_reads.mkv audio=$(REAL)/man_reads_another.mkv output=$@ $(FAST)
+
+$(D)/face.mp4: | weights
+	$(PY) infer.py input=$(REAL)/still.png audio=$(REAL)/man_reads_another.mkv output=$@ $(FAST)
 
 test: weights
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0

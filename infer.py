@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from latentsync.inference.jobs import Job
 
 OUTPUTS = Path("outputs")
-SAMPLE = Path(__file__).resolve().parent / "checkpoints" / "demo" / "sample"
+SAMPLE = Path(__file__).resolve().parent / "checkpoints" / "demo" / "sample" / "real"
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,8 @@ def choose_files(config: DictConfig) -> Files:
     if config.input is None and config.audio is None:
         if not SAMPLE.is_dir():
             raise UserError(f"the sample '{SAMPLE}' is missing; give input=FILE audio=FILE")
-        faces = str(SAMPLE / "talk.json") if config.faces == "mediapipe" else config.faces
-        return Files(
-            SAMPLE / "talk.mp4", SAMPLE / "speech.wav", output or default_output("sample", config.codec), faces
-        )
+        source, speech = SAMPLE / "man_reads.mkv", SAMPLE / "man_reads_another.mkv"
+        return Files(source, speech, output or default_output("sample", config.codec), config.faces)
     if config.input is None:
         raise UserError("input is missing; give input=FILE (a video or a picture)")
     source = Path(config.input)

@@ -75,8 +75,8 @@ def test_run_folder_holds_what_the_configuration_says(whole_run: Path) -> None:
 
 
 def test_exported_unet_loads_back_with_the_weights_of_the_last_checkpoint(whole_run: Path) -> None:
-    sizes = {"block_out_channels": [32] * 4, "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 2}
-    temporal = {"use_motion_module": True, "motion_module_kwargs": {"num_attention_heads": 2}}
+    sizes = {"block_out_channels": [32] * 4, "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 4}
+    temporal = {"use_motion_module": True, "motion_module_kwargs": {"num_attention_heads": 4}}
     unet = build_unet(weights=str(whole_run / "export"), resolution=64, **sizes, **temporal)
     last = torch.load(whole_run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert len(last) == len(unet.state_dict())

@@ -97,7 +97,7 @@ def _schedule_in(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"prediction_type": config["prediction_type"]} if config.get("prediction_type") else None
 
 
-def load_unet(weights: str | Path) -> UNet3DConditionModel:
+def load_unet(weights: str | Path = "demo") -> UNet3DConditionModel:
     """The U-Net alone of whatever `load_bundle` takes, in evaluation mode, in the type it was saved in."""
     found = read_unet(find(weights), f"weights '{weights}'")
     unet = found.adapter.load(found)

@@ -125,7 +125,7 @@ def test_every_command_names_the_nearest_key(command: str, override: str, said: 
     ("overrides", "said"),
     [
         (["experiment=stge1"], "experiment=stge1 is unknown"),
-        (["experiment=demo_audio", "trainer.precision=foo", "run_dir=RUN"], "trainer"),
+        (["experiment=demo_video_encoder", "trainer.precision=foo", "run_dir=RUN"], "trainer"),
         (["experiment=demo_stage1", "resume=nowhere.ckpt", "run_dir=RUN"], "nowhere.ckpt"),
     ],
 )

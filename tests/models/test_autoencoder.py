@@ -134,7 +134,7 @@ def test_embedded_autoencoder_keeps_an_unseen_face() -> None:
     decoded = autoencoder.decode(autoencoder.encode(frames, generator())).clamp(-1, 1)
     errors = (decoded - frames).square().mean(dim=(1, 2, 3, 4))  # one a person
     psnr = 10 * torch.log10(4 / errors)
-    assert psnr.min() > 22, psnr
+    assert psnr.min() > 20, psnr
 
 
 def tiny_vae(latent_channels: int = 4) -> AutoencoderTiny:

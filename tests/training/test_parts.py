@@ -15,12 +15,10 @@ from torch.utils.data import DataLoader
 from latentsync.data.sample import ClipBatch
 from latentsync.errors import UserError
 from latentsync.face.mouth_mask import mouth_mask
-from latentsync.models.audio_encoder import AudioEncoder
 from latentsync.models.autoencoder import FrameAutoencoder
 from latentsync.models.patch_discriminator import PatchDiscriminator
 from latentsync.models.syncnet import StableSyncNet
 from latentsync.models.video_encoder import VideoEncoder, videomae_for_pretraining
-from latentsync.synthetic.speech import AudioEncoderModule
 from latentsync.training.autoencoder import AutoencoderModule, single_frames
 from latentsync.training.export import ExportPart
 from latentsync.training.optimization import freeze, optimizer_config, select_trainable
@@ -229,26 +227,6 @@ def test_video_encoder_learns_and_its_export_gives_standardised_features(tmp_pat
     # Validation saw this batch twice: mean 0, and the spread that std with 12 for 6 values leaves.
     standard = (plain - plain.mean(0)) / plain.repeat(2, 1).std(0)
     assert torch.allclose(features, standard, atol=1e-3)
-
-
-def test_audio_encoder_learns_and_its_export_gives_the_same_tokens(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    encoder = AudioEncoder.from_config(
-        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32, num_mel_bins=80
-    )
-    module = AudioEncoderModule(encoder, ADAM)
-    loudness = torch.rand(2, 50, generator=torch.Generator().manual_seed(0))
-    noise = torch.randn(2, 50, 320, generator=torch.Generator().manual_seed(1))
-    waves = (loudness[..., None] ** 2 * noise * 0.1).flatten(1)  # (2, 16000): one second
-    targets = torch.stack([loudness, 1 - loudness, loudness**2, torch.zeros_like(loudness)], dim=-1)
-    targets[..., 3] = (loudness > 0.5).float()
-    losses, measured = fit(module, (waves, targets), 25, ExportPart("audio_encoder", str(tmp_path / "audio")))
-    assert lower_at_the_end(losses)
-    assert {f"val/correlation_{name}" for name in ("opening", "width", "rounding", "closure")} <= measured.keys()
-    loaded = AudioEncoder.from_pretrained(tmp_path / "audio").eval()
-    with torch.no_grad():
-        mel = encoder.eval().log_mel(waves)
-        assert torch.equal(loaded.encode(mel), encoder.encode(mel))
 
 
 def test_trainable_patterns_choose_exactly_the_parameters_they_name() -> None:
