@@ -92,3 +92,12 @@ def own_gpus(runner: LocalRunner, count: int) -> list[str]:
     """What "cuda" means in each of `count` workers that work at the same time."""
     meeting = multiprocessing.get_context("fork").Barrier(count)
     return [str(outcome.result) for outcome in runner.map(_OwnGpu(meeting), range(count))]
+
+
+def gpus_of_workers(visible: int, workers: int | str, jobs: int, environment: dict[str, str]) -> list[str]:
+    """`own_gpus` in a process that sees so many, to be called in one that has no threads: its workers are forked."""
+    import torch
+
+    os.environ.update(environment)
+    torch.cuda.device_count = lambda: visible
+    return own_gpus(LocalRunner(workers, start_method="fork"), jobs)

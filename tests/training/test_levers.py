@@ -25,7 +25,7 @@ def gradients(**options: object) -> Tensor:
 def test_recomputing_any_part_gives_the_same_gradients() -> None:
     plain = gradients()
     for parts in (["unet"], ["autoencoder"], ["trepa", "sync"], True):
-        assert torch.allclose(gradients(gradient_checkpointing=parts), plain, atol=1e-6 * float(plain.abs().max()))
+        assert torch.allclose(gradients(gradient_checkpointing=parts), plain, atol=1e-4 * float(plain.abs().max()))
 
 
 def test_unknown_part_is_refused_with_the_known_ones() -> None:

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from hydra.utils import instantiate
-from runner_jobs import own_gpus
+from runner_jobs import gpus_of_workers
 
 from configs.compose import load_config
 from latentsync.work.gpus import OWN, own_device, shared_out
@@ -47,21 +47,21 @@ def test_a_device_that_is_named_is_that_one(eight, monkeypatch, name):
     assert own_device(name) == name
 
 
-def test_auto_is_one_worker_for_each_gpu_and_each_has_another(eight):
-    runner = LocalRunner("auto", start_method="fork")
-    assert runner.num_workers == 8
-    assert sorted(own_gpus(runner, 8)) == [f"cuda:{number}" for number in range(8)]
+def test_auto_is_one_worker_for_each_gpu_and_each_has_another(eight, forker):
+    assert LocalRunner("auto").num_workers == 8
+    given = forker.call(gpus_of_workers, visible=8, workers="auto", jobs=8, environment={})
+    assert sorted(given) == [f"cuda:{number}" for number in range(8)]
 
 
-def test_more_workers_than_gpus_share_them_out_in_turn(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert sorted(own_gpus(LocalRunner(4, start_method="fork"), 4)) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+def test_more_workers_than_gpus_share_them_out_in_turn(forker):
+    given = forker.call(gpus_of_workers, visible=2, workers=4, jobs=4, environment={})
+    assert sorted(given) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
 
 
-def test_under_torchrun_the_worker_of_a_process_has_the_gpu_of_that_process(eight, monkeypatch):
+def test_under_torchrun_the_worker_of_a_process_has_the_gpu_of_that_process(eight, monkeypatch, forker):
     monkeypatch.setenv("LOCAL_RANK", "6")
     assert LocalRunner("auto").num_workers == 1
-    assert own_gpus(LocalRunner(1, start_method="fork"), 1) == ["cuda:6"]
+    assert forker.call(gpus_of_workers, visible=8, workers=1, jobs=1, environment={"LOCAL_RANK": "6"}) == ["cuda:6"]
 
 
 def test_without_gpus_auto_is_as_many_as_the_cores_allow(monkeypatch):
