@@ -12,7 +12,8 @@ class CPUAttention(AttnProcessor2_0):
     """diffusers' attention, but on a CPU under autocast with queries, keys and values in float32.
 
     torch's attention kernel for CPUs takes two to three times as long in bfloat16 as in float32 for the short sequences
-    and narrow heads of small networks (`benchmarks/attention.py`); the projections around it stay in bfloat16.
+    and narrow heads of small networks (`benchmarks/attention.py`); the projections around it stay in bfloat16. For
+    attentions without norms and a residual of their own, as the U-Net's are; one with a mask goes diffusers' way.
     """
 
     def __call__(
@@ -20,12 +21,13 @@ class CPUAttention(AttnProcessor2_0):
         attn: Attention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         *rest: Any,
         **more: Any,
     ) -> Tensor:
         device = hidden_states.device.type
-        if device != "cpu" or not torch.is_autocast_enabled(device):
-            return super().__call__(attn, hidden_states, encoder_hidden_states, *rest, **more)
+        if device != "cpu" or not torch.is_autocast_enabled(device) or attention_mask is not None:
+            return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, *rest, **more)
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
         with torch.autocast(device, enabled=False):

@@ -42,3 +42,12 @@ def test_under_autocast_the_products_are_float32_and_the_result_is_the_same(
         mixed = attention(INPUTS, context)
     assert seen == [{torch.float32}]
     torch.testing.assert_close(mixed.float(), exact, atol=0.02, rtol=0.05)
+
+
+def test_a_mask_counts_under_autocast_too(attention: Attention) -> None:
+    hidden = torch.zeros(2, 10, 5)
+    hidden[..., 3:] = -1e4  # the last two tokens of the context are not to be seen
+    use_cpu_attention(attention)
+    with torch.autocast("cpu", torch.bfloat16):
+        masked, seen = attention(INPUTS, CONTEXT, attention_mask=hidden), attention(INPUTS, CONTEXT[:, :3])
+    torch.testing.assert_close(masked.float(), seen.float(), atol=0.02, rtol=0.05)
