@@ -19,6 +19,6 @@ def unconditional(audio_tokens: Tensor) -> Tensor:
     return torch.zeros_like(audio_tokens)
 
 
-def guide(noise_uncond: Tensor, noise_cond: Tensor, guidance_scale: float) -> Tensor:
-    """noise = uncond + s · (cond − uncond)."""
-    return noise_uncond + guidance_scale * (noise_cond - noise_uncond)
+def guide(uncond: Tensor, cond: Tensor, guidance_scale: float) -> Tensor:
+    """uncond + s · (cond − uncond), of predictions of noise or velocity."""
+    return uncond + guidance_scale * (cond - uncond)

@@ -31,7 +31,7 @@ class Sampler:
     """Runs a U-Net under a scheduler.
 
     unet: called as unet(sample (B, 13, F, h, w), timestep, audio tokens (B, F, L, D)). scheduler: any diffusers
-    scheduler set to predict noise, e.g. `NoiseSchedule.scheduler()`; its state belongs to one call at a time.
+    scheduler set to what the U-Net predicts, e.g. `NoiseSchedule.scheduler()`; its state belongs to one call at a time.
     """
 
     def __init__(self, unet: nn.Module, scheduler: Any) -> None:
@@ -77,11 +77,11 @@ class Sampler:
                 noisy = self.scheduler.scale_model_input(latents, timestep).to(known.masked.dtype)
                 sample = known.stack(noisy)  # (B, 13, F, h, w)
                 if guided and done > guidance_start * len(timesteps):
-                    noise_uncond, noise_cond = unet(torch.cat([sample, sample]), told, both_tokens).chunk(2)
-                    noise_pred = guide(noise_uncond, noise_cond, guidance_scale)
+                    uncond, cond = unet(torch.cat([sample, sample]), told, both_tokens).chunk(2)
+                    model_pred = guide(uncond, cond, guidance_scale)
                 else:
-                    noise_pred = unet(sample, told, audio_tokens)
-                latents = self.scheduler.step(noise_pred.float(), timestep, latents, **randomness).prev_sample
+                    model_pred = unet(sample, told, audio_tokens)
+                latents = self.scheduler.step(model_pred.float(), timestep, latents, **randomness).prev_sample
                 if progress is not None:
                     progress(done, len(self.scheduler.timesteps))
         return latents.to(noise.dtype)

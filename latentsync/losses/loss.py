@@ -13,14 +13,14 @@ Needs = Literal["latents", "frames", "clip"]
 class LossInputs:
     """What there is to look at.
 
-    noise_pred, noise: what the network predicts and what it should, (B, 4, F, h, w): noise, or velocity where the
+    model_pred, target: what the U-Net predicts and what it should, (B, 4, F, h, w): noise, or velocity where the
     schedule says so; clean_pred, clean: one-step and true scaled latents, the same shape; mask:
     (B, 1, F, h, w), 0 = generated; mel: (B, 1, 80, 52); frames: true ones, (B, F, 3, H, W) in [-1, 1], None where the
     data have no pixels; decoded: what `clean_pred` looks like, the same shape, for losses that need frames or a clip.
     """
 
-    noise_pred: Tensor
-    noise: Tensor
+    model_pred: Tensor
+    target: Tensor
     clean_pred: Tensor
     clean: Tensor
     mask: Tensor
@@ -39,7 +39,7 @@ class LossInputs:
         rows = torch.arange(len(numbers), device=numbers.device)[:, None]
         chosen = {
             name: getattr(self, name).transpose(1, 2)[rows, numbers].transpose(1, 2)
-            for name in ("noise_pred", "noise", "clean_pred", "clean", "mask")
+            for name in ("model_pred", "target", "clean_pred", "clean", "mask")
         }
         for name in ("frames", "decoded"):
             if getattr(self, name) is not None:

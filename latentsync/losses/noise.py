@@ -10,4 +10,4 @@ class NoiseLoss(Loss):
     """MSE(ε̂, ε) in float32; of velocities under `schedule.prediction_type=v_prediction`."""
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        return F.mse_loss(inputs.noise_pred.float(), inputs.noise.float())
+        return F.mse_loss(inputs.model_pred.float(), inputs.target.float())

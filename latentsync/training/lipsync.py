@@ -76,7 +76,7 @@ class LipSyncModule(lightning.LightningModule):
             raise UserError(f"model.audio_dropout={audio_dropout} is not a probability below 1")
         if not timestep_shift > 0:
             raise UserError(f"model.timestep_shift={timestep_shift} must be above 0; 1 draws timesteps uniformly")
-        agree(unet, schedule)
+        settle_prediction_type(unet, schedule)
         self.unet, self.schedule, self.objective = unet, schedule, objective
         self.trained_with = TrainedWith(autoencoder, resolution, schedule)
         self.frozen_dtype = frozen_dtype
@@ -146,11 +146,11 @@ class LipSyncModule(lightning.LightningModule):
         timesteps = draws.timesteps(self.schedule.num_train_timesteps, self.timestep_shift)
         noisy = self.schedule.add_noise(latents.target, noise, timesteps)
         audio_tokens = draws.dropout(batch.audio_tokens, self.audio_dropout)
-        prediction = self.unet(latents.stack(noisy), timesteps, audio_tokens)
-        clean_pred = self.schedule.clean_estimate(noisy, prediction, timesteps)
-        wanted = self.schedule.target(latents.target, noise, timesteps)
+        model_pred = self.unet(latents.stack(noisy), timesteps, audio_tokens)
+        clean_pred = self.schedule.clean_estimate(noisy, model_pred, timesteps)
+        target = self.schedule.target(latents.target, noise, timesteps)
         shown = draws.shown_frames(clean_pred.shape[2], self.pixel_frames)
-        inputs = LossInputs(prediction, wanted, clean_pred, latents.target, latents.mask, batch.mel, batch.target)
+        inputs = LossInputs(model_pred, target, clean_pred, latents.target, latents.mask, batch.mel, batch.target)
         return self.objective(inputs, self.autoencoder.decode, shown)
 
     def log_losses(self, stage: str, result: ObjectiveResult, batch_size: int) -> None:
@@ -196,7 +196,7 @@ class LipSyncModule(lightning.LightningModule):
             )
 
 
-def agree(unet: UNet3DConditionModel, schedule: NoiseSchedule) -> None:
+def settle_prediction_type(unet: UNet3DConditionModel, schedule: NoiseSchedule) -> None:
     """Raise UserError where the U-Net's weights predict something else than the schedule says; else note it in its
     configuration, which exports and checkpoints carry."""
     made_for = unet.config.get("prediction_type")

@@ -7,7 +7,7 @@ from latentsync.losses.loss import LossInputs
 
 
 def inputs(**parts: Tensor) -> LossInputs:
-    nothing = {name: torch.zeros(1) for name in ("noise_pred", "noise", "clean_pred", "clean", "mask", "mel")}
+    nothing = {name: torch.zeros(1) for name in ("model_pred", "target", "clean_pred", "clean", "mask", "mel")}
     return LossInputs(**{**nothing, **parts})
 
 

@@ -35,8 +35,8 @@ def inputs() -> LossInputs:
     mask = torch.ones((2, 1, 16, 16, 16))
     mask[..., 8:, :] = 0
     return LossInputs(
-        noise_pred=draw(1, *latents).requires_grad_(),
-        noise=draw(2, *latents),
+        model_pred=draw(1, *latents).requires_grad_(),
+        target=draw(2, *latents),
         clean_pred=draw(3, *latents).requires_grad_(),
         clean=draw(4, *latents),
         mask=mask,
@@ -93,15 +93,15 @@ def test_total_is_the_weighted_sum(factories: Any, inputs: LossInputs) -> None:
 @pytest.mark.parametrize("name", ["noise", "perceptual", "trepa", "sync", "clean_latents"])
 def test_every_term_looks_at_its_own_prediction(name: str, factories: Any, inputs: LossInputs) -> None:
     total = evaluate(Objective(**{"noise": 0.0, name: 1.0}, **factories), inputs).total
-    of_noise, of_clean = torch.autograd.grad(total, (inputs.noise_pred, inputs.clean_pred), allow_unused=True)
+    of_noise, of_clean = torch.autograd.grad(total, (inputs.model_pred, inputs.clean_pred), allow_unused=True)
     assert (of_noise is not None) == (name == "noise")
     assert (of_clean is not None) == (name != "noise")
 
 
 def test_noise_loss_is_the_mean_squared_error(inputs: LossInputs) -> None:
-    expected = (inputs.noise_pred - inputs.noise).square().mean()
+    expected = (inputs.model_pred - inputs.target).square().mean()
     torch.testing.assert_close(evaluate(Objective(), inputs).total, expected)
-    assert evaluate(Objective(), replace(inputs, noise_pred=inputs.noise)).total.item() == 0
+    assert evaluate(Objective(), replace(inputs, model_pred=inputs.target)).total.item() == 0
 
 
 @pytest.mark.parametrize("zero", ["perceptual", "trepa", "sync"])
@@ -218,7 +218,7 @@ def test_frames_at_numbers_are_each_clips_own_in_every_part(inputs: LossInputs) 
     some = replace(inputs, decoded=decoded).at(SHOWN)
     for clip in (0, 1):
         for place, number in enumerate(SHOWN[clip].tolist()):
-            for name in ("noise_pred", "noise", "clean_pred", "clean", "mask"):
+            for name in ("model_pred", "target", "clean_pred", "clean", "mask"):
                 assert torch.equal(getattr(some, name)[clip, :, place], getattr(inputs, name)[clip, :, number]), name
             assert torch.equal(some.pixels()[0][clip, place], decoded[clip, number])
             assert torch.equal(some.pixels()[1][clip, place], inputs.frames[clip, number])  # type: ignore[index]

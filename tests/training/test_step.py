@@ -27,7 +27,7 @@ class RecordingLoss(Loss):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         self.inputs = inputs
-        return inputs.noise_pred.mean()
+        return inputs.model_pred.mean()
 
 
 def recorded(one: ClipBatch, seed: int = 5, **options: object) -> tuple[LipSyncModule, RecordingUNet, LossInputs]:
@@ -72,12 +72,12 @@ def test_noise_that_was_added_is_the_noise_to_be_predicted() -> None:
     lip_sync, unet, seen = recorded(batch(2))
     left = lip_sync.schedule.alphas_cumprod[unet.timesteps].view(-1, 1, 1, 1, 1)
     added = (unet.sample[:, :4] - left.sqrt() * seen.clean) / (1 - left).sqrt()
-    torch.testing.assert_close(added, seen.noise, atol=1e-4, rtol=1e-4)
-    assert float(seen.noise.std()) == pytest.approx(1, abs=0.1)
+    torch.testing.assert_close(added, seen.target, atol=1e-4, rtol=1e-4)
+    assert float(seen.target.std()) == pytest.approx(1, abs=0.1)
     torch.testing.assert_close(
-        seen.clean_pred, (unet.sample[:, :4] - (1 - left).sqrt() * seen.noise_pred) / left.sqrt(), atol=1e-4, rtol=1e-4
+        seen.clean_pred, (unet.sample[:, :4] - (1 - left).sqrt() * seen.model_pred) / left.sqrt(), atol=1e-4, rtol=1e-4
     )
-    assert torch.equal(seen.noise_pred, 0.1 * unet.sample[:, :4])
+    assert torch.equal(seen.model_pred, 0.1 * unet.sample[:, :4])
 
 
 def test_where_the_schedule_says_velocity_it_is_what_is_to_be_predicted() -> None:
@@ -87,15 +87,15 @@ def test_where_the_schedule_says_velocity_it_is_what_is_to_be_predicted() -> Non
     lip_sync.step(one, draws(one, 5))
     seen = lip_sync.objective.losses["seen"].inputs
     left = lip_sync.schedule.alphas_cumprod[unet.timesteps].view(-1, 1, 1, 1, 1)
-    torch.testing.assert_close(seen.noise, left.sqrt() * of_noise.noise - (1 - left).sqrt() * seen.clean)
-    expected = left.sqrt() * unet.sample[:, :4] - (1 - left).sqrt() * seen.noise_pred
+    torch.testing.assert_close(seen.target, left.sqrt() * of_noise.target - (1 - left).sqrt() * seen.clean)
+    expected = left.sqrt() * unet.sample[:, :4] - (1 - left).sqrt() * seen.model_pred
     torch.testing.assert_close(seen.clean_pred, expected)
 
 
 @pytest.mark.parametrize(("alpha", "shared"), [(0.0, 0.0), (1.0, 0.5), (3.0, 0.9)])
 def test_frames_share_as_much_noise_as_the_setting_says(alpha: float, shared: float) -> None:
     _, _, seen = recorded(stored(32), mixed_noise_alpha=alpha)
-    pairs = seen.noise.transpose(1, 2).flatten(2)[:, :2].transpose(0, 1).flatten(1)  # of frames 0 and 1 of every clip
+    pairs = seen.target.transpose(1, 2).flatten(2)[:, :2].transpose(0, 1).flatten(1)  # of frames 0 and 1 of every clip
     assert float(torch.corrcoef(pairs)[0, 1]) == pytest.approx(shared, abs=0.05)
 
 
