@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eval.evaluate import evaluate as evaluate
     from latentsync.data.datamodule import ClipDataModule as ClipDataModule
     from latentsync.diffusion.sampler import Sampler as Sampler
     from latentsync.diffusion.schedule import NoiseSchedule as NoiseSchedule
@@ -36,7 +35,6 @@ _HOMES = {
     "Sampler": "latentsync.diffusion.sampler",
     "UNet3DConditionModel": "latentsync.models.unet",
     "UserError": "latentsync.errors",
-    "evaluate": "eval.evaluate",
     "load_bundle": "latentsync.weights.bundle",
     "load_unet": "latentsync.weights.bundle",
 }
