@@ -24,7 +24,7 @@ from latentsync.losses.objective import Objective
 
 SCHEDULE: dict[str, Any] = {
     "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
-    "set_alpha_to_one": False, "steps_offset": 1,
+    "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": "v_prediction",  # as the embedded model
 }  # fmt: skip
 
 
@@ -59,10 +59,10 @@ def sample(
         if guidance > 1:
             both = torch.cat([torch.zeros_like(tokens), tokens])
             uncond, cond = unet(torch.cat([stacked, stacked]), timestep, both).chunk(2)
-            noise_pred = uncond + guidance * (cond - uncond)
+            model_pred = uncond + guidance * (cond - uncond)
         else:
-            noise_pred = unet(stacked, timestep, tokens)
-        latents = scheduler.step(noise_pred, timestep, latents).prev_sample
+            model_pred = unet(stacked, timestep, tokens)
+        latents = scheduler.step(model_pred, timestep, latents).prev_sample
     return latents
 
 
@@ -124,14 +124,15 @@ def training_loss(unet: nn.Module, vae: AutoencoderKL, objective: Objective, bat
     noise, timesteps = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),))
     noisy = scheduler.add_noise(clean, noise, timesteps)
     stacked = torch.cat([noisy, small_mask(mask, clean), masked, reference], dim=1)
-    noise_pred = unet(stacked, timesteps, batch.audio_tokens)
-    loss = objective.weights["noise"] * F.mse_loss(noise_pred, noise)
+    target = scheduler.get_velocity(clean, noise, timesteps)
+    model_pred = unet(stacked, timesteps, batch.audio_tokens)
+    loss = objective.weights["noise"] * F.mse_loss(model_pred, target)
     if len(objective.weights) == 1:
         return loss
     alpha = scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1, 1)
-    clean_pred = (noisy - (1 - alpha).sqrt() * noise_pred) / alpha.sqrt()
+    clean_pred = alpha.sqrt() * noisy - (1 - alpha).sqrt() * model_pred
     decoded = decode(vae, clean_pred)
-    inputs = LossInputs(noise_pred, noise, clean_pred, clean, stacked[:, 4:5], batch.mel, batch.target, decoded)
+    inputs = LossInputs(model_pred, target, clean_pred, clean, stacked[:, 4:5], batch.mel, batch.target, decoded)
     for name in objective.weights.keys() - {"noise"}:
         loss = loss + objective.weights[name] * objective.losses[name](inputs)
     return loss

@@ -50,8 +50,15 @@ class Networks:
         self.bundle: Bundle = load_bundle("demo", torch.device("cpu"), torch.float32)
         self.unet = copy.deepcopy(self.bundle.unet).eval()
         self.vae = copy.deepcopy(self.bundle.autoencoder.vae).eval()
+        self.schedule = NoiseSchedule(**self.bundle.schedule or {})
         self.pipeline = LipSyncPipeline(
-            self.bundle.unet, self.bundle.autoencoder, self.bundle.audio_encoder, FixedFace(), SIDE, FRAMES
+            self.bundle.unet,
+            self.bundle.autoencoder,
+            self.bundle.audio_encoder,
+            FixedFace(),
+            SIDE,
+            FRAMES,
+            schedule=self.schedule,
         )
         generator = torch.Generator().manual_seed(0)
         self.noise, self.masked, self.reference = (
@@ -76,7 +83,7 @@ def loop(networks: Networks, guidance: float) -> Pair:
     """STEPS steps of DDIM."""
     known = (networks.mask, networks.masked, networks.reference)
     given = (networks.noise, KnownLatents(*known), networks.tokens, STEPS, guidance)
-    sampler = Sampler(networks.pipeline.generate.unet, NoiseSchedule().scheduler())
+    sampler = Sampler(networks.pipeline.generate.unet, networks.schedule.scheduler())
     theirs = (networks.unet, known, networks.tokens, networks.noise, STEPS, guidance)
     return (lambda: sampler(*given)), (lambda: plain.sample(*theirs))
 
